@@ -1,0 +1,56 @@
+"""Errors that a user can cure: one line that names the file, the problem and the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Bad input from outside: a file, a folder, an argument.
+
+    Tools print it as one line on standard error and exit with status 2; a traceback would only hide the cure.
+
+    Args:
+        where: The file, folder or argument at fault.
+        problem: What is wrong with it.
+        cure: What the user can do about it.
+    """
+
+    def __init__(self, where: str | Path, problem: str, cure: str) -> None:
+        self.where, self.problem, self.cure = str(where), problem, cure
+        super().__init__(where, problem, cure)
+
+    def __str__(self) -> str:
+        # Messages of libraries that end up in `problem` may span lines; the promise is one line.
+        return ' '.join(f'{self.where}: {self.problem}; {self.cure}'.split())
+
+
+class InputErrors(Exception):
+    """Several independent input errors, so that a user mends all of them in one go.
+
+    Args:
+        errors: At least one :class:`InputError`.
+    """
+
+    max_shown = 20
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        if not errors:
+            raise ValueError('InputErrors needs at least one error')
+        self.errors = list(errors)
+        super().__init__(self.errors)
+
+    def __str__(self) -> str:
+        lines = [str(error) for error in self.errors[: self.max_shown]]
+        if len(self.errors) > self.max_shown:
+            lines.append(f'and {len(self.errors) - self.max_shown} more errors like these')
+        return '\n'.join(lines)
+
+
+def raise_all(errors: Sequence[InputError]) -> None:
+    """Raise nothing for no errors, the error itself for one, :class:`InputErrors` for several."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise InputErrors(errors)
