@@ -1,0 +1,121 @@
+"""The reference's layout: a folder per image, a float or integer label map per class."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
+from mmcell.errors import InputError, raise_all
+from mmcell.files import read_json
+from mmcell.images import read_label_map, read_size
+from mmcell.structures.rle import encode_label_map
+
+
+@LAYOUTS.register_module('class_tiff')
+class ClassTiff(Layout):
+    """`train/<id>/{image,class1,class2,…}.tif`, `test_release/*.tif`, `test_image_name_to_ids.json`.
+
+    A missing class file means that the class does not occur. Pixels of a class file with the same value are one
+    instance, connected or not; ids may have gaps, and may be shared by class files or run on across them.
+    """
+
+    @property
+    def default_class_names(self) -> tuple[str, ...]:
+        """The reference's four classes (MoNuSAC 2020, Verma et al., IEEE TMI 2021)."""
+        return 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage'
+
+    def names(self) -> list[str]:
+        """Names of the folders below `train`, sorted."""
+        train = self.source / 'train'
+        names = sorted(path.name for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
+        if not names:
+            raise InputError(train, 'holds no image folder', 'lay images out as train/<id>/image.tif')
+        return names
+
+    def read(self, name: str) -> ImageRecord:
+        """Read one folder below `train`."""
+        folder = self.source / 'train' / name
+        image = folder / 'image.tif'
+        planes = {category: read_label_map(path) for category, path in self._class_files(folder).items()}
+        if not image.is_file():
+            raise InputError(image, 'is missing', 'restore it or remove the folder')
+        height, width = read_size(image)
+        for category, plane in planes.items():
+            if plane.shape != (height, width):
+                raise InputError(
+                    folder / f'class{category}.tif',
+                    f'is {plane.shape[1]} x {plane.shape[0]}, but {image.name} is {width} x {height}',
+                    'export the mask again at the size of the image',
+                )
+        instances = {category: encode_label_map(plane) for category, plane in planes.items()}
+        mask = np.any([plane > 0 for plane in planes.values()], axis=0)
+        return self._record(name, image, instances, mask)
+
+    def test_images(self) -> list[TestImage] | None:
+        """The images of `test_release`, each with its id and its size from `test_image_name_to_ids.json`."""
+        folder, listing = self.source / 'test_release', self.source / 'test_image_name_to_ids.json'
+        if not folder.is_dir():
+            if listing.exists():
+                self.warnings.append(f'{listing.name} is there but test_release is not: no test.json')
+            return None
+        entries = read_json(listing)
+        if not isinstance(entries, list):
+            raise InputError(listing, 'is not a list', 'restore it from its source')
+        images = [_test_image(listing, entry) for entry in entries]
+        names, ids = [Path(image.file_name).name for image in images], [image.id for image in images]
+        errors = [
+            InputError(listing, f'lists {what} twice', 'restore it from its source')
+            for what, values in (('a name', names), ('an id', ids))
+            if len(set(values)) != len(values)
+        ]
+        found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith('.')}
+        errors += [
+            InputError(folder / name, f'is listed in {listing.name} but missing', 'restore the file or drop the entry')
+            for name in sorted(set(names) - found)
+        ]
+        errors += [
+            InputError(folder / name, f'is not listed in {listing.name}', 'add an entry for it or remove the file')
+            for name in sorted(found - set(names))
+        ]
+        for image in images:
+            path = self.source / image.file_name
+            if path.name in found and (size := read_size(path)) != image.size:
+                problem = f'is {size[1]} x {size[0]}, but {listing.name} says {image.size[1]} x {image.size[0]}'
+                errors.append(InputError(path, problem, 'restore the file or mend the entry'))
+        raise_all(errors)
+        return sorted(images, key=lambda image: image.id)
+
+    def _class_files(self, folder: Path) -> dict[int, Path]:
+        """Class files of one image by category id."""
+        files = {}
+        for path in sorted(folder.glob('class*.tif')):
+            number = re.fullmatch(r'class(\d+)\.tif', path.name)
+            category = int(number[1]) if number else 0
+            if not 1 <= category <= len(self.class_names):
+                raise InputError(
+                    path,
+                    f'is not one of class1.tif to class{len(self.class_names)}.tif',
+                    'rename it or name all classes with --classes',
+                )
+            files[category] = path
+        if not files:
+            raise InputError(
+                folder, 'holds no class file', 'add one (all zero for an image without cells) or remove the folder'
+            )
+        return files
+
+
+def _test_image(listing: Path, entry: object) -> TestImage:
+    """One entry of the list of test images, checked."""
+    try:
+        name, values = entry['file_name'], (entry['id'], entry['height'], entry['width'])
+    except (TypeError, KeyError):
+        raise InputError(listing, f'has the entry {entry!r:.80}', 'give each file_name, id, height and width') from None
+    if not isinstance(name, str) or Path(name).name != name:
+        raise InputError(listing, f'names the file {name!r:.80}', 'give names without folders')
+    if any(type(value) is not int or value < 0 for value in values):
+        raise InputError(listing, f'has a bad id or size for {name}', 'give whole numbers')
+    return TestImage(values[0], f'test_release/{name}', values[1:])

@@ -1,0 +1,197 @@
+"""From a source layout to COCO json: read in parallel, validate everything, then write everything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from mmcell.converters.base import ImageRecord, Layout, TestImage
+from mmcell.converters.split import split_names
+from mmcell.errors import InputError, raise_all
+from mmcell.files import write_json
+from mmcell.images import ChannelOrder
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion found: the records by name, the split, the test images if there is a list of them."""
+
+    records: dict[str, ImageRecord]
+    train: list[str]
+    val: list[str]
+    test: list[TestImage] | None
+    class_names: Sequence[str]
+    warnings: list[str]
+
+
+def convert(
+    layout: Layout,
+    out: str | Path,
+    *,
+    val_ratio: float = 0.2,
+    seed: int = 42,
+    group_by: str | None = None,
+    workers: int | None = None,
+    channel_order: ChannelOrder = 'rgb',
+    overwrite: bool = False,
+) -> Conversion:
+    """Write `annotations/{train,val,trainval,test}.json` and the link `images` to the source below `out`.
+
+    Nothing is written unless all of the source is valid. The bytes depend on the source and the arguments alone.
+
+    Args:
+        layout: The source.
+        out: Folder to write to.
+        val_ratio: See :func:`split_names`.
+        seed: See :func:`split_names`.
+        group_by: See :func:`split_names`.
+        workers: Number of processes; None takes one per available core.
+        channel_order: Order of the colours in the image files, recorded for :class:`CellDataset`.
+        overwrite: Replace what an earlier conversion wrote.
+
+    Raises:
+        InputError: If the source is not valid, or `out` holds a conversion and `overwrite` is not set.
+        InputErrors: If several of its images are not valid.
+    """
+    out = Path(out)
+    _check_target(layout.source, out, overwrite)
+    names = layout.names()
+    train, val = split_names(names, val_ratio, seed, group_by)
+    test = layout.test_images()
+    records = {record.name: record for record in _read_all(layout, names, workers)}
+    files = {
+        'train': _annotated(records, train, layout, channel_order),
+        'val': _annotated(records, val, layout, channel_order),
+        'trainval': _annotated(records, names, layout, channel_order),
+    }
+    if test is not None:
+        files['test'] = _dataset(
+            [_image(image.id, image.file_name, image.size) for image in test], [], layout, channel_order
+        )
+    _write(out, layout.source, files)
+    return Conversion(records, train, val, test, layout.class_names, layout.warnings)
+
+
+def _check_target(source: Path, out: Path, overwrite: bool) -> None:
+    if out.resolve() == source.resolve():
+        raise InputError(out, 'is the source itself', 'choose another folder for --out')
+    for path in (out / 'annotations', out / 'images'):
+        if os.path.lexists(path) and not overwrite:
+            raise InputError(path, 'exists', 'add --overwrite or choose another folder for --out')
+    images = out / 'images'
+    if images.is_dir() and not images.is_symlink():
+        raise InputError(images, 'is a folder, not our link to the source', 'move it away or choose another --out')
+
+
+def _read(layout: Layout, name: str) -> ImageRecord | InputError:
+    try:
+        record = layout.read(name)
+        _validate(layout, record)
+        return record
+    except InputError as error:
+        return error
+
+
+def _validate(layout: Layout, record: ImageRecord) -> None:
+    """What holds for every layout, whatever it was read from."""
+    where = layout.source / record.file_name
+    height, width = record.size
+    for category, instances in record.instances.items():
+        if not 1 <= category <= len(layout.class_names):
+            raise InputError(where, f'has cells of class {category}', f'use 1 to {len(layout.class_names)}')
+        if any(tuple(rle['size']) != record.size for rle in instances.rles):
+            raise InputError(where, 'has a mask of another size than the image', 'export the masks again')
+        boxes = instances.boxes
+        if len(boxes) and (
+            boxes[:, :2].min() < 0 or boxes[:, 2:].min() < 1 or (boxes[:, :2] + boxes[:, 2:] > [width, height]).any()
+        ):
+            raise InputError(where, 'has a cell that is empty or leaves the image', 'export the masks again')
+
+
+def _read_all(layout: Layout, names: list[str], workers: int | None) -> list[ImageRecord]:
+    """Read all images, in the order of their names, whatever the order in which workers finish."""
+    progress = partial(tqdm, total=len(names), desc='reading', unit='image', file=sys.stderr, disable=None)
+    results = list(progress(_map(partial(_read, layout), names, workers)))
+    raise_all([result for result in results if isinstance(result, InputError)])
+    return results
+
+
+def _map(function: partial, names: list[str], workers: int | None) -> Iterator[Any]:
+    if workers is not None and workers < 1:
+        raise InputError('--workers', f'{workers} is out of range', 'give at least 1')
+    workers = min(workers or len(os.sched_getaffinity(0)), len(names))
+    if workers == 1:
+        yield from map(function, names)
+        return
+    with multiprocessing.Pool(workers) as pool:
+        yield from pool.imap(function, names)
+
+
+def _image(image_id: int, file_name: str, size: tuple[int, int]) -> dict[str, Any]:
+    return {'id': image_id, 'file_name': file_name, 'height': int(size[0]), 'width': int(size[1])}
+
+
+def _annotated(
+    records: dict[str, ImageRecord], names: list[str], layout: Layout, channel_order: ChannelOrder
+) -> dict[str, Any]:
+    # Ids count over all images, so that an image has the same id in train or val as in trainval.
+    ids = {name: number for number, name in enumerate(sorted(records), start=1)}
+    images, annotations = [], []
+    for name in names:
+        record = records[name]
+        images.append(_image(ids[name], record.file_name, record.size))
+        for category, instances in sorted(record.instances.items()):
+            for box, area, rle in zip(instances.boxes.tolist(), instances.areas.tolist(), instances.rles):
+                annotations.append(
+                    {
+                        'id': len(annotations) + 1,
+                        'image_id': ids[name],
+                        'category_id': category,
+                        'bbox': box,
+                        'area': area,
+                        'iscrowd': 0,
+                        'segmentation': rle,
+                    }
+                )
+    return _dataset(images, annotations, layout, channel_order)
+
+
+def _dataset(
+    images: list[dict], annotations: list[dict], layout: Layout, channel_order: ChannelOrder
+) -> dict[str, Any]:
+    return {
+        'info': {'description': f'converted by mmcell from {layout.source.name}', 'channel_order': channel_order},
+        'categories': [{'id': number, 'name': name} for number, name in enumerate(layout.class_names, start=1)],
+        'images': images,
+        'annotations': annotations,
+    }
+
+
+def _write(out: Path, source: Path, files: dict[str, dict]) -> None:
+    """Write beside the target, then rename: the folder of annotations appears whole or not at all."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix='.convert-', dir=out))
+    except OSError as error:
+        raise InputError(out, f'cannot be written ({error.strerror})', 'choose a writable place for --out') from None
+    try:
+        new = work / 'annotations'
+        for name, content in files.items():
+            write_json(new / f'{name}.json', content)
+        (work / 'images').symlink_to(source.resolve(), target_is_directory=True)
+        (work / 'images').replace(out / 'images')
+        if (out / 'annotations').exists():
+            (out / 'annotations').replace(work / 'old')
+        new.replace(out / 'annotations')
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""The summary of a conversion: what is in the data, and what looks wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mmcell.converters.base import ImageRecord
+from mmcell.converters.convert import Conversion
+from mmcell.images import ChannelOrder
+
+#: Cells below this area in pixels are most often specks of an annotation tool.
+SMALL_AREA = 10
+#: A class with fewer cells than this share of the most frequent one learns badly without care.
+RARE_SHARE = 0.1
+#: Haematoxylin absorbs red and lets blue pass (Ruifrok & Johnston 2001), so nuclei are bluer than red by this at least.
+MIN_BLUENESS = 0.0
+
+
+def summarise(conversion: Conversion, channel_order: ChannelOrder = 'rgb') -> str:
+    """Images, cells per class, percentiles of cells per image and of sizes, then the warnings; lines of text.
+
+    Args:
+        conversion: What :func:`convert` returned.
+        channel_order: The order that the user declared for the image files.
+    """
+    records = list(conversion.records.values())
+    train, val = len(conversion.train), len(conversion.val)
+    test = 'no test list' if conversion.test is None else f'{len(conversion.test)} test'
+    counts = ', '.join(f'{name} {count}' for name, count in zip(conversion.class_names, _counts(conversion)))
+    lines = [
+        f'images            {len(records)} annotated ({train} train, {val} val), {test}',
+        f'cells per class   {counts}',
+        f'cells per image   {_percentiles(cell_count(record) for record in records)}',
+        f'sqrt(area) in px  {_percentiles(np.sqrt(_areas(records)))}',
+        f'image height      {_percentiles(record.size[0] for record in records)}',
+        f'image width       {_percentiles(record.size[1] for record in records)}',
+    ]
+    lines += [f'warning: {warning}' for warning in [*conversion.warnings, *_warnings(conversion, channel_order)]]
+    return '\n'.join(lines)
+
+
+def cell_count(record: ImageRecord) -> int:
+    """Number of instances of all classes."""
+    return sum(len(instances.rles) for instances in record.instances.values())
+
+
+def _areas(records: Iterable[ImageRecord]) -> np.ndarray:
+    areas = [instances.areas for record in records for instances in record.instances.values()]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *areas])
+
+
+def _counts(conversion: Conversion) -> list[int]:
+    return [
+        sum(
+            len(record.instances[category].rles)
+            for record in conversion.records.values()
+            if category in record.instances
+        )
+        for category in range(1, len(conversion.class_names) + 1)
+    ]
+
+
+def _percentiles(values: Iterable[float]) -> str:
+    values = np.fromiter(values, dtype=np.float64)
+    if not len(values):
+        return 'none'
+    low, quarter, median, three_quarters, high = np.percentile(values, [0, 25, 50, 75, 100])
+    return f'min {low:.4g}, 25% {quarter:.4g}, median {median:.4g}, 75% {three_quarters:.4g}, max {high:.4g}'
+
+
+def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
+    warnings = []
+    records = list(conversion.records.values())
+    blueness = np.array([record.blueness for record in records])
+    blueness = blueness[np.isfinite(blueness)] * (-1 if channel_order == 'bgr' else 1)
+    if len(blueness) and np.median(blueness) < MIN_BLUENESS:
+        other = 'rgb' if channel_order == 'bgr' else 'bgr'
+        warnings.append(
+            f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, haematoxylin is '
+            f'the other way round; look at an image, then convert with --channel-order {other}'
+        )
+    small = int((_areas(records) < SMALL_AREA).sum())
+    if small:
+        warnings.append(f'{small} cells are smaller than {SMALL_AREA} px')
+    counts = _counts(conversion)
+    rare = [
+        f'{name} ({count})'
+        for name, count in zip(conversion.class_names, counts)
+        if count < RARE_SHARE * max(counts, default=0)
+    ]
+    if rare:
+        warnings.append(f'classes with under {RARE_SHARE:.0%} of the cells of the most frequent one: {", ".join(rare)}')
+    transparent = sum(not record.opaque for record in records)
+    if transparent:
+        warnings.append(f'{transparent} images have an alpha channel that is not opaque; it is composed on white')
+    if not conversion.val:
+        warnings.append('the val split is empty')
+    return warnings

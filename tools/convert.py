@@ -1,0 +1,46 @@
+"""Convert a data set to COCO json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli import Parser, run
+from mmcell.converters import LAYOUTS, convert
+from mmcell.converters.summary import summarise
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Convert a data set to DST/annotations/{train,val,trainval,test}.json and the link DST/images; nothing is '
+        'written unless all of it is valid.',
+        'python tools/convert.py class_tiff path/to/data --out data/cell',
+    )
+    parser.add_argument('layout', choices=sorted(LAYOUTS.module_dict), help='layout of the source')
+    parser.add_argument('source', metavar='SRC', help='folder of the data set')
+    parser.add_argument('--out', required=True, metavar='DST', help='folder to write to')
+    parser.add_argument('--val-ratio', type=float, default=0.2, help='share of images for val (default: 0.2)')
+    parser.add_argument('--seed', type=int, default=42, help='seed of the split (default: 42, as the reference)')
+    parser.add_argument('--group-by', metavar='REGEX', help='keep images whose names agree in this on one side')
+    parser.add_argument('--classes', nargs='+', default=(), metavar='NAME', help='names of the classes, in order')
+    parser.add_argument(
+        '--channel-order', choices=['rgb', 'bgr'], default='rgb', help='order of the colours in the image files'
+    )
+    parser.add_argument('--workers', type=int, help='processes (default: one a core)')
+    parser.add_argument('--overwrite', action='store_true', help='replace an earlier conversion')
+    args = parser.parse_args(argv)
+
+    conversion = convert(
+        LAYOUTS.get(args.layout)(args.source, args.classes),
+        args.out,
+        val_ratio=args.val_ratio,
+        seed=args.seed,
+        group_by=args.group_by,
+        workers=args.workers,
+        channel_order=args.channel_order,
+        overwrite=args.overwrite,
+    )
+    print(summarise(conversion, args.channel_order))
+
+
+if __name__ == '__main__':
+    run(main)
