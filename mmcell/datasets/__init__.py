@@ -1,0 +1,7 @@
+"""Data: the cells of an image, loading, transforms, synthetic tissue."""
+
+from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.datasets.loading import LoadCellImage
+from mmcell.datasets.transforms import ChainedResize, LimitLongEdge, RandomBrightness, RandomGrayscale
+
+__all__ = ['CellDataset', 'ChainedResize', 'LimitLongEdge', 'LoadCellImage', 'RandomBrightness', 'RandomGrayscale']

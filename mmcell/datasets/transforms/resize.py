@@ -1,0 +1,49 @@
+"""Resizing in more than one step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ChainedResize(Resize):
+    """:class:`mmdet.datasets.transforms.Resize` that may follow another one.
+
+    Stock Resize overwrites `scale_factor` with its own; behind another resize, predictions would be scaled back by the
+    last step only. Here the factors multiply.
+
+    Args: those of stock Resize.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Resize image, boxes, masks and segmentation map; `scale_factor` (w, h) is relative to `ori_shape`."""
+        before = results.get('scale_factor', (1.0, 1.0))
+        results = super().transform(results)
+        own = results['scale_factor']
+        results['scale_factor'] = (before[0] * own[0], before[1] * own[1])
+        return results
+
+
+@TRANSFORMS.register_module()
+class LimitLongEdge(ChainedResize):
+    """Shrink an image whose long edge exceeds a limit; leave all others as they are.
+
+    Images are shrunk by area interpolation, which does not alias; masks by nearest neighbour.
+
+    Args:
+        max_size: Limit in pixels.
+    """
+
+    def __init__(self, max_size: int = 1024) -> None:
+        super().__init__(scale=(max_size, max_size), keep_ratio=True, interpolation='area')
+        self.max_size = max_size
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Shrink, or only note the `scale_factor` of one that inference asks for."""
+        if max(results['img'].shape[:2]) > self.max_size:
+            return super().transform(results)
+        results.setdefault('scale_factor', (1.0, 1.0))
+        return results
