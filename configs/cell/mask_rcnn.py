@@ -1,0 +1,18 @@
+# Experiment 1 of the reference: torchvision's Mask R-CNN R50-FPN, four classes.
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/dataset.py',
+    '../_base_/schedule.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(
+    # torchvision freezes batch norm, its affine parameters included.
+    backbone=dict(norm_cfg=dict(type='BN', requires_grad=False)),
+    # The reference's text: batch norm after each convolution of the FPN. Its code has none: mask_rcnn_plain_fpn.py.
+    neck=dict(norm_cfg=dict(type='BN', requires_grad=True)),
+    # Foreground classes only; torchvision counts the background too and so says 5.
+    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)),
+    # A dense image holds up to a thousand cells.
+    test_cfg=dict(rcnn=dict(max_per_img=1000)),
+)

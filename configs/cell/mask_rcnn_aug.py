@@ -1,0 +1,12 @@
+# Experiment 2: + flips, brightness, grayscale.
+_base_ = './mask_rcnn.py'
+
+train_pipeline = [
+    *_base_.train_pipeline[:-1],
+    # Tissue has no up or down: each of the four orientations that flips make is as likely.
+    dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='RandomBrightness', delta=0.3),
+    dict(type='RandomGrayscale', prob=0.2),
+    _base_.train_pipeline[-1],
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,0 +1,85 @@
+"""From command-line arguments to a runner: what train and test have in common."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from mmcell.config import load_config
+from mmcell.errors import InputError
+
+
+def config_from(args: Namespace) -> Config:
+    """The config of the arguments of :func:`mmcell.cli.add_run_arguments`, fit for this machine.
+
+    Raises:
+        InputError: See :func:`load_config`.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    config = load_config(args.config, args.cfg_options)
+    config.launcher = args.launcher
+    if config.optim_wrapper.type == 'AmpOptimWrapper' and get_device() == 'cpu':
+        # mmengine refuses mixed precision without an accelerator.
+        print_log('no accelerator: training in full precision instead of mixed', logger='current')
+        config.optim_wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale', 'use_fp64'):
+            config.optim_wrapper.pop(key, None)
+    return config
+
+
+def enable_amp(config: Config) -> None:
+    """Train in mixed precision.
+
+    Raises:
+        InputError: If this machine has no accelerator, which mmengine's mixed precision needs.
+    """
+    if get_device() == 'cpu':
+        raise InputError('--amp', 'needs an accelerator, and this machine has none', 'leave it out')
+    config.optim_wrapper.type = 'AmpOptimWrapper'
+    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def build_runner(config: Config) -> Runner:
+    """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
+    if 'runner_type' not in config:
+        return Runner.from_cfg(config)
+    from mmdet.registry import RUNNERS
+
+    return RUNNERS.build(config)
+
+
+def check_checkpoint(path: str | Path) -> None:
+    """Refuse a checkpoint that is no file.
+
+    Raises:
+        InputError: If so.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, 'is not a checkpoint file', 'check the path; training writes them to its work folder')
+
+
+def check_pretrained(config: Config) -> None:
+    """Refuse backbone weights that cannot be had, before anything is built.
+
+    Raises:
+        InputError: If they are torchvision's and torchvision is not installed, or a file that does not exist.
+    """
+    init = config.model.get('backbone', {}).get('init_cfg') or {}
+    checkpoint = init.get('checkpoint') if isinstance(init, dict) else None
+    if checkpoint is None:
+        return
+    cure = 'set model.backbone.init_cfg.checkpoint to a file, or model.backbone.init_cfg=None to start from scratch'
+    if checkpoint.startswith(('torchvision://', 'modelzoo://')):
+        if importlib.util.find_spec('torchvision') is None:
+            raise InputError(
+                checkpoint, 'needs torchvision, which is not installed', f'pip install torchvision, or {cure}'
+            )
+    elif '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise InputError(checkpoint, 'does not exist', cure)

@@ -1,0 +1,72 @@
+"""The reference's learning rate schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmdet.registry import PARAM_SCHEDULERS
+from mmengine.optim.scheduler import _ParamScheduler
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from torch.optim import Optimizer
+
+
+def warmup_cosine(step: int, steps: int, warmup_ratio: float = 0.25) -> float:
+    """Factor of the learning rate at a step: linear from zero to one, then half a cosine to zero.
+
+    With w = warmup_ratio * steps: step / w before w, then (1 + cos(pi * (step - w) / (steps - w))) / 2
+    (Loshchilov & Hutter, ICLR 2017, equation 5, without restarts).
+
+    Args:
+        step: Number of optimizer steps taken, from 0.
+        steps: Number of steps of the whole training.
+        warmup_ratio: Share of the steps that warm up, 0 to below 1.
+    """
+    warmup = warmup_ratio * steps
+    if step < warmup:
+        return step / warmup
+    return (1 + math.cos(math.pi * min((step - warmup) / (steps - warmup), 1))) / 2
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
+    """Learning rate by :func:`warmup_cosine`, over the whole training whatever its length.
+
+    mmengine sets `end` to the length of the training and, with `convert_to_iter_based=True`, turns epochs into steps;
+    a config can so change `max_epochs` alone, where a chain of LinearLR and CosineAnnealingLR has to change three
+    numbers.
+
+    Args:
+        optimizer: Optimizer or optimizer wrapper.
+        end: Length of the training, in epochs or steps.
+        warmup_ratio: See :func:`warmup_cosine`.
+        last_step: Step to resume from.
+        by_epoch: Whether `end` counts epochs.
+        verbose: Print the rate at every step.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        end: int,
+        warmup_ratio: float = 0.25,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        if not 0 <= warmup_ratio < 1:
+            raise ValueError(f'warmup_ratio must be at least 0 and below 1, not {warmup_ratio}')
+        self.steps = end
+        self.warmup_ratio = warmup_ratio
+        super().__init__(optimizer, end=end, last_step=last_step, by_epoch=by_epoch, verbose=verbose)
+
+    @classmethod
+    def build_iter_from_epoch(cls, *args: Any, end: int, epoch_length: int, **kwargs: Any) -> WarmupCosineLR:
+        """Build the scheduler with `end` epochs turned into steps."""
+        kwargs['by_epoch'] = False
+        return cls(*args, end=end * epoch_length, **kwargs)
+
+    def _get_value(self) -> list[float]:
+        # Closed form: the rate depends on the step alone, so a resumed run cannot drift.
+        factor = warmup_cosine(self.last_step, self.steps, self.warmup_ratio)
+        return [value * factor for value in self.base_values]

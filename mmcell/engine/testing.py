@@ -1,0 +1,99 @@
+"""A test run: predict, then score or write the submission, then draw."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+
+from mmcell.engine.launch import build_runner, check_checkpoint
+from mmcell.errors import InputError
+from mmcell.files import read_json, write_json
+from mmcell.submission import write_submission
+
+
+def test(
+    config: Config,
+    checkpoint: str | Path,
+    *,
+    out: str | Path | None = None,
+    format_only: bool = False,
+    split: Literal['val', 'test'] = 'val',
+    show_dir: str | Path | None = None,
+    show_score: float = 0.3,
+) -> list[str]:
+    """Run a model over the images of a split.
+
+    Args:
+        config: The config.
+        checkpoint: Weights of the model.
+        out: Folder for what is written: with `format_only` `test-results.json` and `test-results.zip`, else
+            `metrics.json` and `<split>-results.json`. None takes `work_dirs/<name of the config>/test`.
+        format_only: Write a submission instead of scoring.
+        split: Which dataloader of the config to use.
+        show_dir: Folder for pictures of the predictions.
+        show_score: Lowest score that is drawn.
+
+    Returns:
+        Lines that say what was written where; empty on all processes but the first.
+
+    Raises:
+        InputError: If the checkpoint is no file, the data cannot be read, or a split without truth is to be scored.
+    """
+    check_checkpoint(checkpoint)
+    out = Path(out or f'work_dirs/{Path(config.filename).stem}/test')
+    images_json = _use_split(config, split)
+    if not format_only and not read_json(images_json).get('annotations'):
+        raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
+    config.load_from, config.resume = str(checkpoint), False
+    config.work_dir = str(out)
+    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
+        # Every process has its own scratch folder; the metric writes on the first one only.
+        raw = Path(scratch) / 'results.json'
+        config.test_evaluator[0].update(out_file=str(raw), format_only=format_only)
+        metrics = build_runner(config).test()
+        results = read_json(raw) if is_main_process() else None
+    lines = []
+    if is_main_process():
+        if format_only:
+            lines += [f'wrote {path}' for path in write_submission(results, images_json, out)]
+        else:
+            write_json(out / f'{split}-results.json', results)
+            write_json(out / 'metrics.json', _describe(config, checkpoint, split, metrics))
+            lines += [f'wrote {out / name}' for name in (f'{split}-results.json', 'metrics.json')]
+        if show_dir is not None:
+            lines += _draw(config, results, images_json, Path(show_dir), show_score)
+    barrier()
+    return lines
+
+
+def _use_split(config: Config, split: str) -> Path:
+    """Point the test loop at a split; returns the path of its annotation file."""
+    if split == 'val':
+        config.test_dataloader, config.test_evaluator = config.val_dataloader, config.val_evaluator
+    if not isinstance(config.test_evaluator, list):
+        config.test_evaluator = [config.test_evaluator]
+    if config.test_evaluator[0].type != 'DenseCocoMetric':
+        raise InputError(config.filename, 'does not have DenseCocoMetric as its first evaluator', 'put it first')
+    return Path(config.test_evaluator[0].ann_file)
+
+
+def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in metrics.items()
+    }
+    return {'config': config.filename, 'checkpoint': str(checkpoint), 'split': split, 'metrics': finite}
+
+
+def _draw(config: Config, results: list, images_json: Path, show_dir: Path, show_score: float) -> list[str]:
+    from mmcell.report.overlay import write_overlays
+
+    dataset = config.test_dataloader.dataset
+    root = Path(dataset.data_root) / dataset.data_prefix.img
+    paths = write_overlays(results, images_json, root, show_dir, score_thr=show_score)
+    return [f'wrote {len(paths)} pictures to {show_dir}']

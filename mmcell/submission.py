@@ -1,0 +1,144 @@
+"""The submission: `test-results.json`, and a zip that holds just that file; written only if it is valid."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmcell.errors import InputError
+from mmcell.files import atomic_path, read_json, write_bytes
+from mmcell.structures.rle import decode
+
+RESULTS_NAME = 'test-results.json'
+ZIP_NAME = 'test-results.zip'
+_FIELDS = ('image_id', 'bbox', 'score', 'category_id', 'segmentation')
+
+
+def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path, out: str | Path) -> list[Path]:
+    """Write the results and their zip, then read both back and validate what was read.
+
+    Args:
+        results: Result dicts: image_id, bbox [x, y, w, h], score, category_id, segmentation {size [h, w], counts str}.
+        images_json: COCO json of the images that were predicted on; needs no annotations.
+        out: Folder for `test-results.json` and `test-results.zip`.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        InputError: If a result is malformed; nothing is written then.
+    """
+    ordered = sorted(results, key=lambda result: (result['image_id'], -result['score']))
+    content = json.dumps([{field: result[field] for field in _FIELDS} for result in ordered], separators=(',', ':'))
+    validate_results(json.loads(content), images_json)
+    paths = [Path(out) / RESULTS_NAME, Path(out) / ZIP_NAME]
+    write_bytes(paths[0], content.encode())
+    with atomic_path(paths[1]) as temporary, zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
+        # A fixed date: the same results give the same bytes.
+        archive.writestr(zipfile.ZipInfo(RESULTS_NAME, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    for path in paths:
+        validate_submission(path, images_json)
+    return paths
+
+
+def validate_submission(path: str | Path, images_json: str | Path) -> int:
+    """Validate a results file or a submission zip.
+
+    Args:
+        path: `.json` or `.zip`.
+        images_json: See :func:`write_submission`.
+
+    Returns:
+        The number of instances.
+
+    Raises:
+        InputError: At the first thing that the scorer would refuse or count wrongly.
+    """
+    path = Path(path)
+    if path.suffix == '.zip':
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.namelist() != [RESULTS_NAME]:
+                    raise InputError(path, f'holds {archive.namelist()}', f'put {RESULTS_NAME} alone at its root')
+                results = json.loads(archive.read(RESULTS_NAME))
+        except (OSError, zipfile.BadZipFile, ValueError) as error:
+            raise InputError(path, f'cannot be read ({error})', 'write the submission again') from None
+    else:
+        results = read_json(path)
+    validate_results(results, images_json)
+    return len(results)
+
+
+def validate_results(results: Any, images_json: str | Path) -> None:
+    """Validate the content of a results file.
+
+    Checked: fields and their types, ids of images and categories, finite scores in [0, 1], finite boxes of no negative
+    size, RLE of the image's size that covers just that size, order by image, and that `COCO.loadRes` accepts it. An
+    image without instances is no error.
+
+    Raises:
+        InputError: At the first result that fails.
+    """
+    content = read_json(images_json)
+    sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
+    categories = {category['id'] for category in content['categories']}
+    if not isinstance(results, list):
+        raise InputError(RESULTS_NAME, 'is not a list', 'write the submission again')
+    previous = -1
+    for index, result in enumerate(results):
+        problem = _problem(result, sizes, categories)
+        if problem is None and result['image_id'] < previous:
+            problem = 'is out of order: results are sorted by image_id'
+        if problem is not None:
+            raise InputError(f'{RESULTS_NAME}: result {index}', problem, f'predict on the images of {images_json}')
+        previous = result['image_id']
+    if results:  # loadRes looks at the first result to tell boxes from masks.
+        _check_load_res(content, results)
+
+
+def _problem(result: Any, sizes: dict[int, list[int]], categories: set[int]) -> str | None:
+    if not isinstance(result, dict) or set(result) != set(_FIELDS):
+        return f'does not have just the fields {", ".join(_FIELDS)}'
+    image_id, category, score = result['image_id'], result['category_id'], result['score']
+    box, mask = result['bbox'], result['segmentation']
+    if type(image_id) is not int or image_id not in sizes:
+        return f'has the unknown image_id {image_id!r}'
+    if type(category) is not int or category not in categories:
+        return f'has the unknown category_id {category!r}'
+    if not _is_number(score) or not 0 <= score <= 1:
+        return f'has the score {score!r}, which is not between 0 and 1'
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
+        return f'has the box {box!r}'
+    if not isinstance(mask, dict) or set(mask) != {'size', 'counts'} or not isinstance(mask['counts'], str):
+        return 'has a segmentation that is not {size, counts} with counts as a string'
+    if mask['size'] != sizes[image_id]:
+        return f'has a mask of size {mask["size"]} on image {image_id} of size {sizes[image_id]}'
+    try:
+        decode([mask], tuple(mask['size']))
+    except ValueError as error:
+        return f'has a broken RLE ({error})'
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _check_load_res(content: dict[str, Any], results: list[dict[str, Any]]) -> None:
+    from pycocotools.coco import COCO
+
+    truth = COCO()
+    truth.dataset = {**content, 'annotations': []}
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress with print
+        truth.createIndex()
+        try:
+            # loadRes adds fields to what it is given.
+            truth.loadRes([dict(result) for result in results])
+        except Exception as error:
+            raise InputError(RESULTS_NAME, f'is refused by COCO.loadRes ({error})', 'write it again') from None

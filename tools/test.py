@@ -1,0 +1,45 @@
+"""Test a model: the metrics, or a submission."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli import Parser, add_run_arguments, run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Score a model on the val images, or with --format-only write its predictions on the test images as '
+        'test-results.json and test-results.zip, validated.',
+        'python tools/test.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth --format-only --out build/out',
+    )
+    add_run_arguments(parser)
+    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
+    parser.add_argument(
+        '--out', metavar='DIR', help='folder to write to (default: work_dirs/<name of the config>/test)'
+    )
+    parser.add_argument('--format-only', action='store_true', help='write a submission; needs no truth')
+    parser.add_argument(
+        '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
+    )
+    parser.add_argument('--show-dir', metavar='DIR', help='also draw the predictions on the images')
+    parser.add_argument('--show-score', type=float, default=0.3, help='lowest score to draw (default: 0.3)')
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.engine import launch, testing
+
+    for line in testing.test(
+        launch.config_from(args),
+        args.checkpoint,
+        out=args.out,
+        format_only=args.format_only,
+        split=args.split or ('test' if args.format_only else 'val'),
+        show_dir=args.show_dir,
+        show_score=args.show_score,
+    ):
+        print(line)
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,42 @@
+"""Train a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmcell.cli import Parser, add_run_arguments, run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Train a model; checkpoints, logs and TensorBoard curves go to the work folder.',
+        'python tools/train.py configs/cell/mask_rcnn_cbam.py --cfg-options train_cfg.max_epochs=20',
+    )
+    add_run_arguments(parser)
+    parser.add_argument('--work-dir', metavar='D', help='folder for the run (default: work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint, or from the latest one'
+    )
+    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs an accelerator)')
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.engine import launch
+
+    config = launch.config_from(args)
+    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    if args.amp:
+        launch.enable_amp(config)
+    if args.resume:
+        config.resume = True
+        config.load_from = None if args.resume == 'auto' else args.resume
+    if config.load_from:
+        launch.check_checkpoint(config.load_from)
+    else:
+        launch.check_pretrained(config)
+    launch.build_runner(config).train()
+
+
+if __name__ == '__main__':
+    run(main)
