@@ -22,7 +22,7 @@ _PACKAGES = {
 def _register() -> None:
     try:
         import mmdet.registry
-    except ImportError:
+    except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
     for name, package in _PACKAGES.items():
         registry = getattr(mmdet.registry, name)

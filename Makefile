@@ -1,0 +1,37 @@
+# Every command goes through tools/setup.sh: it sets up what is missing, then runs the command in that environment.
+IN_ENV := @tools/setup.sh
+
+.DEFAULT_GOAL := help
+.PHONY: demo test test-slow lint clean help
+
+demo:
+	$(IN_ENV) tools/demo.sh
+
+# Tests work on small tensors: with a thread for each core of a large machine they only get slower.
+test test-slow: export OMP_NUM_THREADS ?= 2
+
+test: lint
+	$(IN_ENV) python -m pytest -m 'not slow'
+
+test-slow:
+	$(IN_ENV) python -m pytest -m slow
+
+lint:
+	$(IN_ENV) ruff check
+	$(IN_ENV) ruff format --check
+
+# Not .venv and not work_dirs/: both take long to make again.
+clean:
+	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	find configs mmcell tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help:
+	@echo 'make demo        synthetic cells: convert, train, test, submission, pictures'
+	@echo 'make test        lint, then the tests that take less than ten seconds each'
+	@echo 'make test-slow   the other tests'
+	@echo 'make lint        ruff check, ruff format --check'
+	@echo 'make clean       remove build/ and caches; the environment and work_dirs/ stay'
+	@echo
+	@echo 'Each sets up what is missing first: the first time takes up to 25 minutes on two cores (mmcv is compiled).'
+	@echo 'The environment: VENV=path if given, else the active one if it has a torch, else .venv.'
+	@echo "TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu' chooses the torch of a new environment."
