@@ -218,24 +218,23 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
     Raises:
         ValueError: If a mask has another size, or counts that are malformed or do not cover the image.
     """
-    height, width = size
-    texts = []
+    size = tuple(size)
     for i, rle in enumerate(rles):
-        if tuple(rle['size']) != (height, width):
-            raise ValueError(f'mask {i} has size {list(rle["size"])}, the image has {[height, width]}')
-        counts = rle['counts']
-        if isinstance(counts, list):
-            counts = coco_mask.frPyObjects({'size': [height, width], 'counts': counts}, height, width)['counts']
-        texts.append(counts.encode() if isinstance(counts, str) else counts)
-    counts, sizes = _expand(texts)
-    positions = _grouped_cumsum(counts, sizes)
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    owners = np.repeat(np.arange(len(texts)), sizes)
-    _check_cover(counts, sizes, positions, offsets, owners, height * width)
-    ends = np.flatnonzero((np.arange(len(counts)) - offsets[owners]) % 2)
-    ends = ends[counts[ends] > 0]
-    run_offsets = np.searchsorted(ends, offsets)
-    return Runs(positions[ends - 1], positions[ends], run_offsets.astype(np.int64), (height, width))
+        if tuple(rle['size']) != size:
+            raise ValueError(f'mask {i} has size {list(rle["size"])}, the image has {list(size)}')
+    backgrounds, foregrounds, offsets = _expand([_text(rle) for rle in rles])
+    if min(backgrounds.min(initial=0), foregrounds.min(initial=0)) < 0:
+        raise ValueError('a mask has a negative count')
+    total = np.cumsum(backgrounds + foregrounds)
+    before = np.concatenate([[0], total])[offsets]
+    covered = np.diff(before)
+    if (covered != size[0] * size[1]).any():
+        i = np.argmax(covered != size[0] * size[1])
+        raise ValueError(f'mask {i} has counts for {covered[i]} pixels, the image has {size[0] * size[1]}')
+    ends = total - np.repeat(before[:-1], np.diff(offsets))
+    filled = np.flatnonzero(foregrounds)
+    starts = (ends - foregrounds)[filled]
+    return Runs(starts, ends[filled], np.searchsorted(filled, offsets), size)
 
 
 def paint(rles: Sequence[RLE], values: Sequence[int] | NDArray[np.integer], plane: NDArray[np.int32]) -> None:
@@ -276,53 +275,48 @@ def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str
     return [text[a:b] for a, b in pairwise(bounds)]
 
 
-def _expand(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Counts of COCO strings, one after the other, and how many each string holds: the inverse of :func:`_compress`."""
-    codes = np.frombuffer(b''.join(texts), dtype=np.uint8).astype(np.int64) - 48
+def _text(rle: RLE) -> bytes:
+    counts = rle['counts']
+    if isinstance(counts, list):
+        counts = coco_mask.frPyObjects(rle, *rle['size'])['counts']
+    return counts.encode() if isinstance(counts, str) else counts
+
+
+def _expand(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Counts of N COCO strings: the inverse of :func:`_compress`.
+
+    Returns:
+        Counts of background and of the foreground behind each, both (R,), and the offsets, (N + 1,), at which each
+        string's counts begin. Where a string ends in background, a foreground of 0 is added.
+    """
+    codes = np.frombuffer(b''.join(texts), dtype=np.uint8) - np.uint8(48)  # what lies below 48 wraps to above 63
     bounds = np.cumsum([0, *map(len, texts)])
-    closes = (codes & 32) == 0
-    ends = np.flatnonzero(closes) + 1
-    starts = np.concatenate([[0], ends])[: len(ends)]
-    lengths = ends - starts
+    closes = codes < 32
+    ends = np.flatnonzero(closes)
+    starts = np.concatenate([[0], ends + 1])[: len(ends)]
+    lengths = ends - starts + 1
+    most = lengths.max(initial=0)
     filled = bounds[1:][np.diff(bounds) > 0]
-    if ((codes < 0) | (codes > 63)).any() or not closes[filled - 1].all() or (lengths > _MAX_CHARACTERS).any():
+    if codes.max(initial=0) > 63 or not closes[filled - 1].all() or most > _MAX_CHARACTERS:
         raise ValueError('the counts are no COCO run-length string')
+    numbers = np.where(codes[ends] & 16, -1 << 5 * lengths, 0)
+    for digit in range(most):
+        longer = np.flatnonzero(lengths > digit)
+        numbers[longer] |= (codes[starts[longer] + digit] & 31).astype(np.int64) << 5 * digit
+
     sizes = np.diff(np.concatenate([[0], np.cumsum(closes)])[bounds])
-    if not len(ends):
-        return np.zeros(0, dtype=np.int64), sizes
-    digit = np.arange(len(codes)) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((codes & 31) << 5 * digit, starts)
-    numbers -= np.where(codes[ends - 1] & 16, 1 << 5 * lengths, 0)
-    # From the fourth on a number is a difference to the count two before it: even and odd ones add up separately, and
-    # the first stands alone.
-    index = np.arange(len(numbers)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    for members, member_sizes in (
-        (np.flatnonzero(index % 2 == 1), sizes // 2),
-        (np.flatnonzero((index % 2 == 0) & (index > 0)), np.maximum(sizes - 1, 0) // 2),
-    ):
-        numbers[members] = _grouped_cumsum(numbers[members], member_sizes)
-    return numbers, sizes
-
-
-def _grouped_cumsum(values: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cumulative sums that start anew in each of consecutive groups of the given sizes."""
-    total = np.concatenate([[0], np.cumsum(values)])
-    return total[1:] - np.repeat(total[np.cumsum(sizes) - sizes], sizes)
-
-
-def _check_cover(
-    counts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    owners: NDArray[np.int64],
-    pixels: int,
-) -> None:
-    """Raise ValueError for a negative count or counts that do not add up to the number of pixels."""
-    if (counts < 0).any():
-        raise ValueError(f'mask {owners[np.argmax(counts < 0)]} has a negative count')
-    covered = np.zeros(len(sizes), dtype=np.int64)
-    covered[sizes > 0] = positions[offsets[1:][sizes > 0] - 1]
-    if (covered != pixels).any():
-        worst = np.argmax(covered != pixels)
-        raise ValueError(f'mask {worst} has counts for {covered[worst]} pixels, the image has {pixels}')
+    rows = (sizes + 1) // 2
+    offsets = np.concatenate([[0], np.cumsum(rows)])
+    pairs = np.zeros((offsets[-1], 2), dtype=np.int64)
+    at = np.arange(len(numbers)) + np.repeat(2 * offsets[:-1] - (np.cumsum(sizes) - sizes), sizes)
+    pairs.reshape(-1)[at] = numbers
+    # From the fourth on a number is a difference to the count two before it, so pairs add up; but the third stands for
+    # itself, which the first must not disturb.
+    first = offsets[:-1][rows > 0]
+    leading = pairs[first, 0]
+    pairs[first, 0] = 0
+    total = np.concatenate([[[0, 0]], np.cumsum(pairs, axis=0)])
+    pairs = total[1:] - np.repeat(total[offsets[:-1]], rows, axis=0)
+    pairs[first, 0] = leading
+    pairs[offsets[1:][sizes % 2 == 1] - 1, 1] = 0
+    return pairs[:, 0], pairs[:, 1], offsets
