@@ -1,0 +1,65 @@
+"""Bootstrap intervals against evaluating each resampled set anew."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mmcell.evaluation.bootstrap import bootstrap_cells, bootstrap_coco
+from mmcell.evaluation.cell_metrics import evaluate_cells
+from mmcell.evaluation.coco import evaluate_coco
+
+IMAGES, SAMPLES = 5, 40
+
+
+def resampled_sets(truth, results, seed):
+    """Each sample as an annotation file in which images occur as often as they were drawn."""
+    for draw in np.random.default_rng(seed).integers(IMAGES, size=(SAMPLES, IMAGES)):
+        images, annotations, instances = [], [], []
+        for new_id, index in enumerate(draw, start=1):
+            old_id = truth['images'][index]['id']
+            images.append({**truth['images'][index], 'id': new_id})
+            annotations += [{**a, 'image_id': new_id} for a in truth['annotations'] if a['image_id'] == old_id]
+            instances += [{**r, 'image_id': new_id} for r in results if r['image_id'] == old_id]
+        yield {**truth, 'images': images, 'annotations': annotations}, instances
+
+
+def interval(values):
+    return np.percentile([value for value in values if not math.isnan(value)], (2.5, 97.5))
+
+
+@pytest.mark.parametrize('case', range(4))
+def test_coco_as_evaluated_anew(random_case, case):
+    truth, results = random_case(case, IMAGES)
+    ours = bootstrap_coco(truth, results, max_det=4, samples=SAMPLES, seed=7)
+    whole = evaluate_coco(truth, results, max_dets=(4,)).as_dict()
+    anew = [evaluate_coco(*each, max_dets=(4,)).as_dict() for each in resampled_sets(truth, results, 7)]
+    assert list(ours) == ['mAP_4', 'AP50_4']
+    for name, (value, low, high) in ours.items():
+        assert value == whole[name]
+        assert low < high
+        np.testing.assert_allclose((low, high), interval([each[name] for each in anew]), rtol=0, atol=1e-12)
+
+
+def test_cells_as_evaluated_anew(random_case):
+    truth, results = random_case(1, IMAGES)
+    ours = bootstrap_cells(evaluate_cells(truth, results, 0.3), ('PQ', 'F1/a'), SAMPLES, seed=7)
+    anew = [evaluate_cells(*each, 0.3) for each in resampled_sets(truth, results, 7)]
+    assert list(ours) == ['PQ_pooled', 'F1_pooled/a']
+    for name, (_, low, high) in zip(('PQ', 'F1/a'), ours.values()):
+        np.testing.assert_allclose((low, high), interval([each.pooled(name) for each in anew]), rtol=1e-12)
+
+
+def test_equal_images_leave_no_doubt(coco, annotation, result):
+    truth = coco([annotation(0, x, image_id=i) for i in (1, 2, 3) for x in (0, 20)], images=3)
+    results = [result(0, 0, image_id=i) for i in (1, 2, 3)]
+    for value, low, high in bootstrap_coco(truth, results, samples=20).values():
+        assert value == low == high == pytest.approx(51 / 101)
+    (pq,) = bootstrap_cells(evaluate_cells(truth, results, 0.5), samples=20).values()
+    assert pq == pytest.approx((2 / 3, 2 / 3, 2 / 3))
+
+
+def test_no_truth(coco):
+    scores = evaluate_cells(coco([]), [], 0.5)
+    for intervals in (bootstrap_coco(coco([]), [], samples=5), bootstrap_cells(scores, samples=5)):
+        assert all(math.isnan(number) for interval in intervals.values() for number in interval)
