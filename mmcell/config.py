@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmcell.errors import InputError, raise_all
 
@@ -35,8 +36,9 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
             with an underscore are a config's own variables and always fine.
         InputErrors: If several keys are unknown.
     """
-    # mmengine announces the use of MMCELL_DATA at every load; our tools say in their errors which path they looked at.
-    logging.getLogger('mmengine').setLevel(logging.WARNING)
+    # mmengine announces each use of MMCELL_DATA on standard output, where tools/diff.py writes its result. A runner has
+    # a logger of its own, so this silences no run.
+    MMLogger.get_current_instance().setLevel(logging.WARNING)
     try:
         config = Config.fromfile(path)
     except Exception as error:  # A config is code: anything can go wrong in it.

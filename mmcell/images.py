@@ -50,7 +50,9 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
     Raises:
         InputError: As :func:`read_image`.
     """
-    pixels, premultiplied = _read_pixels(Path(path))
+    pixels, white_is_zero, premultiplied = _read_pixels(Path(path))
+    if white_is_zero:
+        pixels = ~pixels
     if pixels.dtype == np.uint16:
         pixels = _TO_8_BIT[pixels]
     elif pixels.dtype == np.bool_:
@@ -107,7 +109,8 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
         InputError: If the file cannot be read, has several channels, or holds an id that is negative, NaN, fractional
             or above 2**31 - 1.
     """
-    pixels, _ = _read_pixels(Path(path))
+    # Ids are what is stored, whatever the file says about black and white.
+    pixels, _, _ = _read_pixels(Path(path))
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim != 2:
@@ -141,8 +144,8 @@ def _on_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8], premultiplied
     return np.minimum((weighted + (255 - weight) * 255 + 127) // 255, 255).astype(np.uint8)
 
 
-def _read_pixels(path: Path) -> tuple[NDArray, bool]:
-    """Pixels as stored, shape (H, W) or (H, W, C), and whether colours are already multiplied by alpha."""
+def _read_pixels(path: Path) -> tuple[NDArray, bool, bool]:
+    """Pixels as stored, (H, W) or (H, W, C); whether zero means white; whether colours are multiplied by alpha."""
     head = _head(path, 32)
     if head.startswith(_TIFF_MAGIC):
         return _read_tiff(path)
@@ -157,12 +160,12 @@ def _read_pixels(path: Path) -> tuple[NDArray, bool]:
     else:
         raise InputError(path, 'is not a TIFF, PNG or JPEG file', 'save it as TIFF or PNG')
     try:
-        return decode(path.read_bytes()), False
+        return decode(path.read_bytes()), False, False
     except Exception as error:
         raise _unreadable(path, kind, error) from None
 
 
-def _read_tiff(path: Path) -> tuple[NDArray, bool]:
+def _read_tiff(path: Path) -> tuple[NDArray, bool, bool]:
     import tifffile
 
     try:
@@ -180,9 +183,7 @@ def _read_tiff(path: Path) -> tuple[NDArray, bool]:
             pixels = page.asarray()
             if page.axes[:1] == 'S':  # one plane a channel
                 pixels = np.moveaxis(pixels, 0, -1)
-            if page.photometric == 0:  # white is zero
-                pixels = ~pixels
-            return pixels, page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
+            return pixels, page.photometric == 0, page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
     except InputError:
         raise
     except Exception as error:

@@ -34,9 +34,9 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
     Raises:
         InputError: If a result is malformed; nothing is written then.
     """
+    _validate(results, images_json)
     ordered = sorted(results, key=lambda result: (result['image_id'], -result['score']))
     content = json.dumps([{field: result[field] for field in _FIELDS} for result in ordered], separators=(',', ':'))
-    validate_results(json.loads(content), images_json)
     paths = [Path(out) / RESULTS_NAME, Path(out) / ZIP_NAME]
     write_bytes(paths[0], content.encode())
     with atomic_path(paths[1]) as temporary, zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
@@ -49,6 +49,10 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
 
 def validate_submission(path: str | Path, images_json: str | Path) -> int:
     """Validate a results file or a submission zip.
+
+    Checked: fields and their types, ids of images and categories, finite scores in [0, 1], finite boxes of no negative
+    size, RLE of the image's size that covers just that size, order by image, that `COCO.loadRes` accepts it, and that
+    a zip holds the results file alone at its root. An image without instances is no error.
 
     Args:
         path: `.json` or `.zip`.
@@ -71,33 +75,23 @@ def validate_submission(path: str | Path, images_json: str | Path) -> int:
             raise InputError(path, f'cannot be read ({error})', 'write the submission again') from None
     else:
         results = read_json(path)
-    validate_results(results, images_json)
+    _validate(results, images_json)
+    ids = [result['image_id'] for result in results]
+    if ids != sorted(ids):
+        raise InputError(path, 'is out of order', 'sort the results by image_id')
     return len(results)
 
 
-def validate_results(results: Any, images_json: str | Path) -> None:
-    """Validate the content of a results file.
-
-    Checked: fields and their types, ids of images and categories, finite scores in [0, 1], finite boxes of no negative
-    size, RLE of the image's size that covers just that size, order by image, and that `COCO.loadRes` accepts it. An
-    image without instances is no error.
-
-    Raises:
-        InputError: At the first result that fails.
-    """
+def _validate(results: Any, images_json: str | Path) -> None:
     content = read_json(images_json)
     sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     if not isinstance(results, list):
         raise InputError(RESULTS_NAME, 'is not a list', 'write the submission again')
-    previous = -1
     for index, result in enumerate(results):
         problem = _problem(result, sizes, categories)
-        if problem is None and result['image_id'] < previous:
-            problem = 'is out of order: results are sorted by image_id'
         if problem is not None:
             raise InputError(f'{RESULTS_NAME}: result {index}', problem, f'predict on the images of {images_json}')
-        previous = result['image_id']
     if results:  # loadRes looks at the first result to tell boxes from masks.
         _check_load_res(content, results)
 

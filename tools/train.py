@@ -26,8 +26,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     config = launch.config_from(args)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.amp:
-        launch.enable_amp(config)
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
@@ -35,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         launch.check_checkpoint(config.load_from)
     else:
         launch.check_pretrained(config)
+    launch.choose_precision(config, args.amp)
     launch.build_runner(config).train()
 
 

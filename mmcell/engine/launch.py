@@ -9,7 +9,6 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from mmcell.config import load_config
@@ -17,7 +16,7 @@ from mmcell.errors import InputError
 
 
 def config_from(args: Namespace) -> Config:
-    """The config of the arguments of :func:`mmcell.cli.add_run_arguments`, fit for this machine.
+    """The config that the arguments of :func:`mmcell.cli.add_run_arguments` ask for.
 
     Raises:
         InputError: See :func:`load_config`.
@@ -25,25 +24,27 @@ def config_from(args: Namespace) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
-    if config.optim_wrapper.type == 'AmpOptimWrapper' and get_device() == 'cpu':
-        # mmengine refuses mixed precision without an accelerator.
-        print_log('no accelerator: training in full precision instead of mixed', logger='current')
-        config.optim_wrapper.type = 'OptimWrapper'
-        for key in ('dtype', 'loss_scale', 'use_fp64'):
-            config.optim_wrapper.pop(key, None)
     return config
 
 
-def enable_amp(config: Config) -> None:
-    """Train in mixed precision.
+def choose_precision(config: Config, amp: bool) -> None:
+    """Train in mixed precision if asked to, by the config or by `amp`, and if this machine can.
 
     Raises:
-        InputError: If this machine has no accelerator, which mmengine's mixed precision needs.
+        InputError: If `amp` is set and this machine has no accelerator, which mmengine's mixed precision needs.
     """
-    if get_device() == 'cpu':
+    wrapper = config.optim_wrapper
+    if get_device() != 'cpu':
+        if amp:
+            wrapper.type = 'AmpOptimWrapper'
+            wrapper.setdefault('loss_scale', 'dynamic')
+    elif amp:
         raise InputError('--amp', 'needs an accelerator, and this machine has none', 'leave it out')
-    config.optim_wrapper.type = 'AmpOptimWrapper'
-    config.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    elif wrapper.type == 'AmpOptimWrapper':
+        print('no accelerator: training in full precision instead of mixed')
+        wrapper.type = 'OptimWrapper'
+        for key in ('dtype', 'loss_scale', 'use_fp64'):
+            wrapper.pop(key, None)
 
 
 def build_runner(config: Config) -> Runner:

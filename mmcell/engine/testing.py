@@ -95,5 +95,6 @@ def _draw(config: Config, results: list, images_json: Path, show_dir: Path, show
 
     dataset = config.test_dataloader.dataset
     root = Path(dataset.data_root) / dataset.data_prefix.img
-    paths = write_overlays(results, images_json, root, show_dir, score_thr=show_score)
+    truth = images_json if read_json(images_json).get('annotations') else None
+    paths = write_overlays(results, images_json, root, show_dir, score_thr=show_score, truth=truth)
     return [f'wrote {len(paths)} pictures to {show_dir}']

@@ -1,0 +1,98 @@
+"""Every config builds; every ablation is what its name says and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+import mmcell  # noqa: F401  registers
+from mmcell.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').glob('[!_]*/*.py'))
+#: Each ablation and what it is compared with.
+ABLATIONS = {
+    'cell/mask_rcnn_plain_fpn.py': 'cell/mask_rcnn.py',
+    'cell/mask_rcnn_aug.py': 'cell/mask_rcnn.py',
+    'cell/mask_rcnn_cbam.py': 'cell/mask_rcnn.py',
+    'cell/mask_rcnn_cbam_aug.py': 'cell/mask_rcnn_aug.py',
+    'cell/mask_rcnn_cbam_stage.py': 'cell/mask_rcnn_cbam.py',
+}
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=str)
+def test_config_builds(path):
+    config = load_config(ROOT / 'configs' / path)
+    assert path.stem.isidentifier()
+    init_default_scope('mmdet')
+    model = MODELS.build(config.model)
+    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 4
+    assert config.model.test_cfg.rcnn.max_per_img == 1000 and config.model.test_cfg.rcnn.score_thr == 0.05
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        for transform in loader.dataset.pipeline:
+            TRANSFORMS.build(transform)
+
+
+@pytest.mark.parametrize('path', ABLATIONS)
+def test_ablation(path):
+    """`Config.diff` against a golden text; after a wanted change: python tests/configs/test_configs.py."""
+    golden = ROOT / 'tests' / 'configs' / 'golden' / f'{Path(path).stem}.diff'
+    assert difference(path) == golden.read_text()
+
+
+def difference(path: str) -> str:
+    old, new = (Config.fromfile(ROOT / 'configs' / name) for name in (ABLATIONS[path], path))
+    # The variable repeats what the dataset's own pipeline says.
+    for config in (old, new):
+        config.pop('train_pipeline')
+    return Config.diff(old, new) + '\n'
+
+
+def test_cbam_is_all_that_experiment_3_adds(tool):
+    outcome = tool('diff', ROOT / 'configs/cell/mask_rcnn.py', ROOT / 'configs/cell/mask_rcnn_cbam.py')
+    assert outcome == (
+        0,
+        "model.backbone.type: 'ResNet' -> 'CBAMResNet'\n"
+        "+ model.backbone.position: 'block'\n"
+        '+ model.backbone.cbam_stages: [2, 3, 4]\n',
+        '',
+    )
+
+
+def test_data_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv('MMCELL_DATA', 'elsewhere')
+    config = load_config(ROOT / 'configs/cell/mask_rcnn.py')
+    assert config.train_dataloader.dataset.data_root == 'elsewhere'
+    assert config.val_evaluator.ann_file == 'elsewhere/annotations/val.json'
+
+
+def test_the_reference_recipe():
+    config = load_config(ROOT / 'configs/cell/mask_rcnn.py')
+    backbone, model = config.model.backbone, config.model
+    assert (backbone.frozen_stages, backbone.norm_eval, backbone.norm_cfg.requires_grad) == (1, True, False)
+    assert backbone.init_cfg.checkpoint == 'torchvision://resnet50' and model.neck.norm_cfg.type == 'BN'
+    generator = model.rpn_head.anchor_generator
+    assert [stride * generator.scales[0] for stride in generator.strides] == [32, 64, 128, 256, 512]
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.betas, optimizer.weight_decay) == (
+        'AdamW',
+        1e-4,
+        (0.9, 0.999),
+        5e-4,
+    )
+    assert config.optim_wrapper.type == 'AmpOptimWrapper' and config.train_dataloader.batch_size == 1
+    assert (config.train_cfg.max_epochs, config.train_cfg.val_interval) == (60, 1)
+    sizes = [
+        step for step in config.train_dataloader.dataset.pipeline if step.type in ('LimitLongEdge', 'ChainedResize')
+    ]
+    assert [step.type for step in sizes] == ['LimitLongEdge', 'ChainedResize']
+    assert sizes[0].max_size == 1024 and sizes[1].scale == (1333, 800) and sizes[1].keep_ratio
+
+
+if __name__ == '__main__':
+    for ablation in ABLATIONS:
+        (ROOT / 'tests/configs/golden' / f'{Path(ablation).stem}.diff').write_text(difference(ablation))

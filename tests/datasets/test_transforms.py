@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+
+from mmcell.datasets import ChainedResize, LimitLongEdge, LoadCellImage, RandomBrightness, RandomGrayscale
+
+RNG = np.random.default_rng(0)
+
+
+def sample(height: int, width: int) -> dict:
+    masks = np.zeros((2, height, width), np.uint8)
+    masks[0, 1:5, 2:9], masks[1, height // 2 :, width // 3 :] = 1, 1
+    return {
+        'img': RNG.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        'img_shape': (height, width),
+        'ori_shape': (height, width),
+        'gt_bboxes': HorizontalBoxes([[2.0, 1, 9, 5], [width // 3, height // 2, width, height]]),
+        'gt_masks': BitmapMasks(masks, height, width),
+    }
+
+
+@pytest.mark.parametrize(('height', 'width'), [(90, 60), (64, 64), (60, 90)])
+def test_limit_long_edge_shrinks(height, width):
+    before = sample(height, width)
+    after = LimitLongEdge(45)({**before, 'gt_bboxes': before['gt_bboxes'].clone()})
+    scale = 45 / max(height, width)
+    size = (int(width * scale + 0.5), int(height * scale + 0.5))
+    assert np.array_equal(after['img'], cv2.resize(before['img'], size, interpolation=cv2.INTER_AREA))
+    masks = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in before['gt_masks'].masks]
+    assert np.array_equal(after['gt_masks'].masks, masks)
+    assert after['scale_factor'] == (size[0] / width, size[1] / height)
+    np.testing.assert_allclose(
+        after['gt_bboxes'].tensor[0], np.array([2, 1, 9, 5]) * np.tile(after['scale_factor'], 2), 1e-6
+    )
+
+
+def test_limit_long_edge_never_enlarges():
+    before = sample(40, 30)
+    after = LimitLongEdge(40)(dict(before))
+    assert after['img'] is before['img'] and after['gt_masks'] is before['gt_masks']
+    assert after['scale_factor'] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(90, 61), (30, 40), (2500, 735)])
+def test_scale_factors_multiply(height, width):
+    results = ChainedResize(scale=(133, 80), keep_ratio=True)(LimitLongEdge(102)(sample(height, width)))
+    new_height, new_width = results['img_shape']
+    assert results['scale_factor'] == pytest.approx((new_width / width, new_height / height), rel=1e-12)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_random_brightness(seed):
+    before = sample(9, 7)
+    np.random.seed(seed)
+    after = RandomBrightness(0.3)(dict(before))
+    np.random.seed(seed)
+    factor = np.random.uniform(0.7, 1.3)
+    assert (
+        np.array_equal(after['img'], np.clip(np.rint(before['img'] * factor), 0, 255))
+        and after['img'].dtype == np.uint8
+    )
+
+
+def test_random_brightness_covers_its_range():
+    np.random.seed(0)
+    image = {'img': np.full((1, 1, 3), 100, np.uint8)}
+    values = [int(RandomBrightness(0.3)(dict(image))['img'][0, 0, 0]) for _ in range(500)]
+    assert (min(values), max(values)) == (70, 130)
+
+
+def test_random_grayscale():
+    before = sample(9, 7)
+    after = RandomGrayscale(1.0)(dict(before))['img']
+    blue, green, red = np.moveaxis(before['img'].astype(float), -1, 0)
+    luma = np.rint(0.299 * red + 0.587 * green + 0.114 * blue)
+    assert after.shape == (9, 7, 3) and all(np.array_equal(after[..., channel], luma) for channel in range(3))
+    np.random.seed(0)
+    changed = sum(RandomGrayscale(0.2)(dict(before))['img'] is not before['img'] for _ in range(1000))
+    assert 160 < changed < 240
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match='delta'):
+        RandomBrightness(1.5)
+    with pytest.raises(ValueError, match='prob'):
+        RandomGrayscale(-0.1)
+
+
+def test_loading_gives_bgr(class_tiff):
+    import tifffile
+
+    path = class_tiff / 'train/slide0_crop0/image.tif'
+    stored = tifffile.imread(path)
+    rgb = LoadCellImage()({'img_path': str(path)})
+    assert np.array_equal(rgb['img'], stored[..., ::-1]) and rgb['img_shape'] == rgb['ori_shape'] == (20, 30)
+    assert np.array_equal(LoadCellImage()({'img_path': str(path), 'channel_order': 'bgr'})['img'], stored)

@@ -1,0 +1,107 @@
+"""The tools on a small data set: a step of training, a test run, a submission."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmcell.submission import validate_submission
+from mmcell.synthetic import write_class_tiff
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / 'configs/cell').glob('*.py'))
+#: Small enough for a CPU: two images of 64 px, enlarged less, no worker processes, one checkpoint.
+TINY = (
+    'train_cfg.max_epochs=1',
+    'train_dataloader.dataset.indices=1',
+    *(
+        f'{loader}.{setting}'
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        for setting in ('num_workers=0', 'persistent_workers=False')
+    ),
+    'train_dataloader.dataset.pipeline.3.scale=(96,96)',
+    'val_dataloader.dataset.pipeline.2.scale=(96,96)',
+    'test_dataloader.dataset.pipeline.2.scale=(96,96)',
+    'default_hooks.checkpoint.save_best=None',
+    'default_hooks.checkpoint.save_optimizer=False',
+)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch, tool) -> Path:
+    write_class_tiff(tmp_path / 'source', num_images=5, size=(64, 64), num_cells=6, num_test_images=2)
+    assert tool('convert', 'class_tiff', tmp_path / 'source', '--out', tmp_path / 'data').status == 0
+    monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
+    return tmp_path / 'data'
+
+
+def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool) -> None:
+    config, work = ROOT / 'configs/cell' / f'{name}.py', tmp_path / 'work'
+    options = ('--cfg-options', *TINY, f'model.backbone.init_cfg.checkpoint={weights}')
+    assert tool('train', config, '--work-dir', work, *options).status == 0
+    log = next(work.glob('*/vis_data/scalars.json')).read_text()
+    assert '"loss_mask"' in log and '"segm/AP50_1000"' in log and list(work.glob('*/vis_data/events.out.tfevents*'))
+
+    outcome = tool('test', config, work / 'epoch_1.pth', '--format-only', '--out', tmp_path / 'out', *options)
+    assert outcome.status == 0
+    for suffix in ('json', 'zip'):
+        validate_submission(tmp_path / 'out' / f'test-results.{suffix}', data / 'annotations/test.json')
+
+    outcome = tool('test', config, work / 'epoch_1.pth', '--out', tmp_path / 'val', *options)
+    assert outcome.status == 0
+    written = json.loads((tmp_path / 'val/metrics.json').read_text())
+    assert written['split'] == 'val' and 0 <= written['metrics']['segm/AP50_1000'] <= 1
+    validate_submission(tmp_path / 'val/val-results.json', data / 'annotations/val.json')
+
+
+def test_one_experiment(data, resnet50_checkpoint, tmp_path, tool):
+    check_experiment('mask_rcnn_cbam_aug', data, resnet50_checkpoint, tmp_path, tool)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_every_experiment(name, data, resnet50_checkpoint, tmp_path, tool):
+    check_experiment(name, data, resnet50_checkpoint, tmp_path, tool)
+
+
+def only_line(outcome) -> str:
+    assert outcome.status == 2 and outcome.out == '' and outcome.err.count('\n') == 1, outcome
+    return outcome.err
+
+
+def test_bad_arguments(tmp_path, tool):
+    config = ROOT / 'configs/cell/mask_rcnn.py'
+    assert 'nowhere.py: does not exist' in only_line(tool('train', 'nowhere.py'))
+    assert "unknown setting 'modle'" in only_line(tool('train', config, '--cfg-options', 'modle.x=1'))
+    scratch = ('--cfg-options', 'model.backbone.init_cfg=None')
+    if not torch.cuda.is_available():
+        assert 'needs an accelerator' in only_line(tool('train', config, '--amp', *scratch))
+    assert 'none.pth: is not a checkpoint' in only_line(tool('train', config, '--resume', 'none.pth'))
+    weights = tmp_path / 'none.pth'
+    options = ('--cfg-options', f'model.backbone.init_cfg.checkpoint={weights}')
+    assert f'{weights}: does not exist' in only_line(tool('train', config, *options))
+    assert 'none.pth: is not a checkpoint' in only_line(tool('test', config, 'none.pth'))
+    assert 'nowhere.py: does not exist' in only_line(tool('diff', config, 'nowhere.py'))
+    assert 'the following arguments are required' in only_line(tool('diff', config))
+
+
+def test_missing_data(tmp_path, monkeypatch, tool):
+    monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'nothing'))
+    (tmp_path / 'weights.pth').touch()
+    outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth')
+    assert 'annotations/val.json: cannot be read' in only_line(outcome)
+
+
+def test_scoring_without_truth(data, tmp_path, tool):
+    (tmp_path / 'weights.pth').touch()
+    outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth', '--split', 'test')
+    assert 'add --format-only' in only_line(outcome)
+
+
+@pytest.mark.parametrize('name', sorted(path.stem for path in (ROOT / 'tools').glob('*.py')))
+def test_help_shows_an_example(name, tool):
+    outcome = tool(name, '--help')
+    assert outcome.status == 0 and f'python tools/{name}.py' in outcome.out.split('example:')[1]
