@@ -1,0 +1,1 @@
+"""What makes results visible and carries them elsewhere: overlays, the report page, exports."""

@@ -1,0 +1,200 @@
+"""The cells of an image, read from results or annotations, as everything in this package needs them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcell.errors import InputError
+from mmcell.files import read_json
+from mmcell.images import read_image
+from mmcell.structures.rle import Runs, decode
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The N cells of one image.
+
+    Attributes:
+        labels: Class of each, an index into the class names, (N,) int64.
+        scores: Score of each, (N,) float64; 1 for truth.
+        runs: Masks of them.
+    """
+
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    runs: Runs
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def boxes(self) -> NDArray[np.int64]:
+        """Tight boxes, (N, 4) as x, y, w, h in pixels; zeros for a cell without pixels."""
+        return self.runs.boxes
+
+    def select(self, index: NDArray[np.integer]) -> Cells:
+        """Some of the cells, in the order of `index`."""
+        return Cells(self.labels[index], self.scores[index], self.runs.select(index))
+
+    def above(self, score_thr: float) -> Cells:
+        """The cells that score `score_thr` or more."""
+        return self.select(np.flatnonzero(self.scores >= score_thr))
+
+    def bitmaps(self) -> Iterable[NDArray[np.bool_]]:
+        """The mask of each cell inside its box, (h, w)."""
+        height = self.runs.size[0]
+        columns, rows = np.divmod(self.runs.pixels, height)
+        ends = np.cumsum(self.runs.areas)
+        for (x, y, w, h), end, area in zip(self.boxes.tolist(), ends.tolist(), self.runs.areas.tolist()):
+            bitmap = np.zeros((h, w), dtype=bool)
+            bitmap[rows[end - area : end] - y, columns[end - area : end] - x] = True
+            yield bitmap
+
+    def counts(self, num_classes: int) -> list[int]:
+        """Number of cells of each class."""
+        return np.bincount(self.labels, minlength=num_classes).tolist()
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images and classes of a COCO json.
+
+    Attributes:
+        path: The json.
+        images: Image dicts (`id`, `file_name`, `height`, `width`), ordered by id.
+        classes: Class names, ordered by category id.
+        category_ids: Category id of each class.
+        channel_order: Order of the colours in the image files.
+        annotations: Annotation dicts.
+    """
+
+    path: Path
+    images: list[dict[str, Any]]
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    channel_order: str
+    annotations: list[dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: str | Path) -> ImageSet:
+        """Read a COCO json, with or without annotations.
+
+        Raises:
+            InputError: If it cannot be read or lacks images or categories.
+        """
+        path, content = Path(path), read_json(path)
+        try:
+            categories = sorted((category['id'], category['name']) for category in content['categories'])
+            images = sorted(content['images'], key=lambda image: image['id'])
+            needed = [(image['file_name'], image['height'], image['width']) for image in images]
+        except (KeyError, TypeError) as error:
+            problem = f'is not COCO json ({type(error).__name__}: {error})'
+            raise InputError(path, problem, 'give a json made by tools/convert.py') from None
+        if not needed or not categories:
+            raise InputError(path, 'has no images or no categories', 'give a json made by tools/convert.py')
+        return cls(
+            path,
+            images,
+            tuple(name for _, name in categories),
+            tuple(category_id for category_id, _ in categories),
+            content.get('info', {}).get('channel_order', 'rgb'),
+            content.get('annotations', []),
+        )
+
+    @property
+    def image_root(self) -> Path:
+        """Where the images lie unless the user says otherwise: ROOT/images for ROOT/annotations/<name>.json."""
+        return self.path.parent.parent / 'images'
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """For each image id a name that is unique and fit for a file: its path without suffix, joined by '_'."""
+        names: dict[int, str] = {}
+        for image in self.images:
+            path = PurePosixPath(image['file_name']).with_suffix('')
+            name = '_'.join(part for part in path.parts if part not in ('/', '..'))
+            names[image['id']] = f'{name}_{image["id"]}' if name in names.values() else name
+        return names
+
+    def read(self, image: Mapping[str, Any], root: str | Path) -> NDArray[np.uint8]:
+        """Read one image, (H, W, 3) RGB.
+
+        Raises:
+            InputError: If it cannot be read or has another size than the json says.
+        """
+        path = Path(root) / image['file_name']
+        pixels = read_image(path, self.channel_order)
+        if pixels.shape[:2] != (image['height'], image['width']):
+            found, wanted = pixels.shape[1::-1], (image['width'], image['height'])
+            problem = f'is {found[0]} x {found[1]}, but {self.path} says {wanted[0]} x {wanted[1]}'
+            raise InputError(path, problem, 'convert the data again')
+        return pixels
+
+    def truth(self, path: str | Path | None = None) -> dict[int, Cells]:
+        """The annotated cells of every image by its id; crowds are left out, since they are no single cells.
+
+        Args:
+            path: COCO json with annotations of these images; None takes the annotations of this one.
+
+        Raises:
+            InputError: If an annotation does not fit.
+        """
+        annotated = self if path is None else ImageSet.load(path)
+        return self.gather([cell for cell in annotated.annotations if not cell.get('iscrowd')], annotated.path)
+
+    def gather(self, instances: Sequence[Mapping[str, Any]], where: str | Path = 'results') -> dict[int, Cells]:
+        """Group results (or annotations) by image, in the given order.
+
+        Args:
+            instances: Dicts with image_id, category_id, segmentation {size [h, w], counts} and perhaps score.
+            where: Where they are from, for error messages.
+
+        Returns:
+            Cells by image id, with an entry for every image of the json.
+
+        Raises:
+            InputError: At the first one that lacks a field, is of an unknown image or category, has no finite score,
+                or whose mask is malformed or of another size than its image.
+        """
+        labels = {category_id: label for label, category_id in enumerate(self.category_ids)}
+        groups = defaultdict(list)
+        known = {image['id'] for image in self.images}
+        cure = f'use results of the images in {self.path}'
+        if not isinstance(instances, list):
+            raise InputError(where, 'is not a list of results', 'give a results file made by tools/test.py')
+        for index, instance in enumerate(instances):
+            try:
+                image_id, category_id, mask = (instance[key] for key in ('image_id', 'category_id', 'segmentation'))
+                mask['size'], mask['counts']
+                score = float(instance.get('score', 1))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                problem = f'instance {index} is malformed ({type(error).__name__}: {error})'
+                raise InputError(where, problem, 'image_id, category_id and an RLE segmentation are needed') from None
+            if image_id not in known or category_id not in labels:
+                problem = f'instance {index} has the unknown image {image_id!r} or category {category_id!r}'
+                raise InputError(where, problem, cure)
+            if not math.isfinite(score):
+                raise InputError(where, f'instance {index} has the score {score}', 'predict again')
+            groups[image_id].append((labels[category_id], score, mask))
+        cells = {}
+        for image in self.images:
+            group = groups[image['id']]
+            try:
+                runs = decode([mask for _, _, mask in group], (image['height'], image['width']))
+            except (ValueError, TypeError) as error:
+                raise InputError(where, f'image {image["id"]}: {error}', cure) from None
+            cells[image['id']] = Cells(
+                np.array([label for label, _, _ in group], dtype=np.int64),
+                np.array([score for _, score, _ in group], dtype=np.float64),
+                runs,
+            )
+        return cells
