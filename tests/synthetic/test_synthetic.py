@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.ndimage import label
 
 from mmcell.cli import run
-from mmcell.synthetic import Tissue, draw_tissue, write_class_tiff
 from mmcell.errors import InputError
+from mmcell.synthetic import Tissue, draw_tissue, write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / 'tools' / 'synthesize.py'
