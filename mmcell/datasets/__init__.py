@@ -2,6 +2,15 @@
 
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.loading import LoadCellImage
+from mmcell.datasets.loading_masks import LoadCellAnnotations
 from mmcell.datasets.transforms import ChainedResize, LimitLongEdge, RandomBrightness, RandomGrayscale
 
-__all__ = ['CellDataset', 'ChainedResize', 'LimitLongEdge', 'LoadCellImage', 'RandomBrightness', 'RandomGrayscale']
+__all__ = [
+    'CellDataset',
+    'ChainedResize',
+    'LimitLongEdge',
+    'LoadCellAnnotations',
+    'LoadCellImage',
+    'RandomBrightness',
+    'RandomGrayscale',
+]
