@@ -16,6 +16,7 @@ _PACKAGES = {
     'TRANSFORMS': 'mmcell.datasets',
     'METRICS': 'mmcell.evaluation',
     'PARAM_SCHEDULERS': 'mmcell.engine',
+    'VISUALIZERS': 'mmcell.visualization',
 }
 
 

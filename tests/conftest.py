@@ -32,7 +32,7 @@ def forget_run() -> None:
     for name, kind in (
         ('mmengine.logging', 'MMLogger'),
         ('mmengine.logging', 'MessageHub'),
-        ('mmdet.visualization', 'DetLocalVisualizer'),
+        ('mmcell.visualization', 'CellVisualizer'),
     ):
         if name in sys.modules:
             getattr(sys.modules[name], kind)._instance_dict.clear()

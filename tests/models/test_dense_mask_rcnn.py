@@ -1,0 +1,114 @@
+"""A whole Mask R-CNN on real cells: our masks change nothing but the cost."""
+
+import copy
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmcv.transforms import Compose
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+from pycocotools import mask as coco_mask
+
+import mmcell.datasets.loading_masks
+import mmcell.models.boxed_mask_head  # noqa: F401
+from mmcell.structures.label_map_masks import LabelMapMasks
+from mmcell.structures.rle import encode_label_map
+
+CONFIG = """
+_base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
+model = dict(
+    backbone=dict(depth=18, init_cfg=None, frozen_stages=-1),
+    neck=dict(in_channels=[64, 128, 256, 512], out_channels=32),
+    rpn_head=dict(in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=32),
+        bbox_head=dict(in_channels=32, fc_out_channels=64, num_classes=4),
+        mask_roi_extractor=dict(out_channels=32),
+        mask_head=dict(num_convs=1, in_channels=32, conv_out_channels=32, num_classes=4),
+    ),
+    test_cfg=dict(rcnn=dict(max_per_img=300)),
+)
+"""
+
+
+@pytest.fixture(scope='module')
+def scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.fixture
+def models(scope):
+    """Stock's model and one with our mask head, of the same weights."""
+    config = Config.fromstring(CONFIG, '.py').model
+    torch.manual_seed(0)
+    stock = MODELS.build(copy.deepcopy(config))
+    stock.init_weights()
+    config.roi_head.mask_head.type = 'BoxedRLEMaskHead'
+    ours = MODELS.build(config)
+    ours.load_state_dict(stock.state_dict())
+    return ours, stock
+
+
+@pytest.fixture
+def samples(scope, shared_data):
+    """One real crop with its cells, loaded our way and stock's, resized and flipped."""
+    folder = shared_data / 'consep' / 'train' / 'tile02_crop1'
+    if not folder.is_dir():
+        pytest.skip(f'no {folder}')
+    image = np.ascontiguousarray(tifffile.imread(folder / 'image.tif')[..., 2::-1])
+    instances = []
+    for label in range(4):
+        file = folder / f'class{label + 1}.tif'
+        if file.exists():
+            encoded = encode_label_map(tifffile.imread(file).astype(np.int32))
+            for rle, (x, y, w, h) in zip(encoded.rles, encoded.boxes.tolist()):
+                instances.append(dict(bbox=[x, y, x + w, y + h], bbox_label=label, mask=rle, ignore_flag=0))
+    assert len(instances) > 30
+    size = image.shape[:2]
+    sample = dict(img=image, img_shape=size, ori_shape=size, img_id=1, img_path=folder, instances=instances)
+    transforms = [
+        dict(type='Resize', scale=(400, 400), keep_ratio=True),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='PackDetInputs'),
+    ]
+    loaders = dict(type='LoadCellAnnotations'), dict(type='LoadAnnotations', with_mask=True)
+    return [
+        Compose([TRANSFORMS.build(copy.deepcopy(t)) for t in (loader, *transforms)])(copy.deepcopy(sample))
+        for loader in loaders
+    ]
+
+
+def test_a_training_step_has_the_same_losses_and_gradients(models, samples):
+    assert isinstance(samples[0]['data_samples'].gt_instances.masks, LabelMapMasks)
+    losses = []
+    for model, sample in zip(models, samples):
+        model.train()
+        torch.manual_seed(1)  # the samplers draw proposals
+        data = model.data_preprocessor(pseudo_collate([sample]), training=True)
+        losses.append(model(**data, mode='loss'))
+        model.parse_losses(losses[-1])[0].backward()
+    assert losses[0].keys() == losses[1].keys() >= {'loss_mask', 'loss_bbox', 'loss_rpn_cls'}
+    torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-5)
+    for (name, ours), (_, stock) in zip(models[0].named_parameters(), models[1].named_parameters()):
+        torch.testing.assert_close(ours.grad, stock.grad, rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_test_pass_has_the_same_results(models, samples):
+    predictions = []
+    for model, sample in zip(models, samples):
+        model.eval()
+        predictions.append(model.test_step(pseudo_collate([sample]))[0].pred_instances)
+    ours, stock = predictions
+    assert isinstance(ours, InstanceData)
+    assert len(ours) == len(stock) > 50
+    expected = [coco_mask.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8)) for mask in stock.masks]
+    assert ours.masks == [dict(size=rle['size'], counts=rle['counts'].decode()) for rle in expected]
+    assert stock.masks.any()
+    for key in ('bboxes', 'scores', 'labels'):
+        torch.testing.assert_close(ours[key], stock[key], rtol=0, atol=0)
