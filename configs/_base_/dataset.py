@@ -5,7 +5,7 @@ dataset_type = 'CellDataset'
 # The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
 train_pipeline = [
     dict(type='LoadCellImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadCellAnnotations', with_bbox=True, with_mask=True),
     dict(type='LimitLongEdge', max_size=1024),
     dict(type='ChainedResize', scale=(1333, 800), keep_ratio=True),
     dict(type='PackDetInputs'),

@@ -12,7 +12,8 @@ model = dict(
     # The reference's text: batch norm after each convolution of the FPN. Its code has none: mask_rcnn_plain_fpn.py.
     neck=dict(norm_cfg=dict(type='BN', requires_grad=True)),
     # Foreground classes only; torchvision counts the background too and so says 5.
-    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)),
+    # Masks leave the head as RLE, pasted inside their boxes: no array of cells x height x width.
+    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(type='BoxedRLEMaskHead', num_classes=4)),
     # A dense image holds up to a thousand cells.
     test_cfg=dict(rcnn=dict(max_per_img=1000)),
 )
