@@ -1,0 +1,32 @@
+"""Carry results into other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli import Parser, run
+from mmcell.files import read_json
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Write results as GeoJSON for QuPath, as a table of measurements, or as label maps.',
+        'python tools/export.py submission/test-results.json --to geojson --images data/cell/annotations/test.json '
+        '--out build/geojson',
+    )
+    parser.add_argument('results', metavar='RESULTS', help='results json, as tools/test.py writes it')
+    parser.add_argument('--to', required=True, choices=['geojson', 'csv', 'labels'], help='format to write')
+    parser.add_argument('--images', required=True, metavar='JSON', help='COCO json of the images; needs no annotations')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score to write (default: 0.3)')
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer at once.
+    from mmcell.report.export import export_results
+
+    paths = export_results(read_json(args.results), args.images, args.out, args.to, args.score_thr)
+    print(f'wrote {len(paths)} files to {args.out}' if len(paths) > 1 else f'wrote {paths[0]}')
+
+
+if __name__ == '__main__':
+    run(main)
