@@ -11,6 +11,7 @@ demo:
 test test-slow: export OMP_NUM_THREADS ?= 2
 
 test: lint
+	@tools/browser.sh
 	$(IN_ENV) python -m pytest -m 'not slow'
 
 test-slow:

@@ -1,0 +1,188 @@
+"""One self-contained page on a results file: numbers, curves, and a viewer for the cells."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from mmcell.files import write_bytes
+from mmcell.palette import class_colour, halo_colour
+from mmcell.report.cells import Cells, ImageSet
+from mmcell.report.curves import draw_charts, read_run
+from mmcell.report.matching import Matches, match_cells
+from mmcell.report.polygons import smooth_outlines
+from mmcell.report.scores import score
+
+#: A page stays below 25 MB: its images get what the cells leave of this many bytes.
+PAGE_BYTES = 24_000_000
+#: Base64 turns three bytes into four.
+_BASE64 = 3 / 4
+# No image is made smaller than that, nor needs to be larger.
+_IMAGE_BYTES = 50_000, 1_500_000
+_TEMPLATES = Path(__file__).parent / 'templates'
+
+# As the viewer's script numbers them.
+_HIT, _WRONG, _ALARM = 0, 1, 2
+
+
+def write_report(
+    results: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    truth: str | Path | None = None,
+    images: str | Path | None = None,
+    image_root: str | Path | None = None,
+    runs: Sequence[str | Path] = (),
+    score_thr: float = 0.3,
+    max_images: int = 20,
+    title: str = 'Results',
+) -> Path:
+    """Write the page.
+
+    Args:
+        results: Result dicts.
+        out: The page's path.
+        truth: COCO json with annotations; without it there are no numbers, and cells are neither hits nor misses.
+        images: COCO json of the images; `truth` unless given.
+        image_root: Folder that file names are relative to; beside the json's folder unless given.
+        runs: Work directories whose training curves are shown.
+        score_thr: Where the slider starts, and what the numbers at one threshold are taken at.
+        max_images: Show this many images, the ones with most errors first (without truth: with most cells).
+        title: Heading of the page.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: If a file cannot be used.
+    """
+    image_set = ImageSet.load(images or truth)
+    predicted = image_set.gather(results)
+    true = None if truth is None else image_set.truth(truth)
+    rows = [_row(image, predicted[image['id']], true and true[image['id']], score_thr) for image in image_set.images]
+    rows.sort(key=lambda row: (-row['errors'], -row['predicted'], row['name']))
+    shown = rows[:max_images]
+    root = image_set.image_root if image_root is None else image_root
+    for row in shown:
+        row['data'] = _describe_cells(row, predicted[row['id']], true and true[row['id']])
+    left = PAGE_BYTES - sum(len(_to_json(row['data'])) for row in shown)
+    budget = int(np.clip(left * _BASE64 / max(1, len(shown)), *_IMAGE_BYTES))
+    for row in shown:
+        row['data']['src'] = _data_uri(image_set.read(row['image'], root), budget)
+    page = _render(
+        title=title,
+        classes=[_describe_class(label, name) for label, name in enumerate(image_set.classes)],
+        rows=rows,
+        shown=shown,
+        has_truth=true is not None,
+        scores=score(truth, results, score_thr) if truth else None,
+        charts=[Markup(chart) for chart in draw_charts([read_run(run) for run in runs])],
+        runs=[Path(run).resolve().name for run in runs],
+        score_thr=score_thr,
+        num_cells=sum(map(len, predicted.values())),
+    )
+    write_bytes(out, page.encode())
+    return Path(out)
+
+
+def _row(image: Mapping[str, Any], predicted: Cells, true: Cells | None, score_thr: float) -> dict[str, Any]:
+    """What the list of images says of one."""
+    row = {'image': image, 'id': image['id'], 'name': image['file_name'], 'errors': 0, 'matches': None}
+    row['predicted'] = int((predicted.scores >= score_thr).sum())
+    if true is not None:
+        row['matches'] = match_cells(true, predicted)
+        row |= row['matches'].counts(predicted.scores, score_thr)
+        row['errors'] = row['wrong'] + row['alarms'] + row['misses']
+        row['share'] = row['errors'] / max(1, row['errors'] + row['hits'])
+    return row
+
+
+def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None) -> dict[str, Any]:
+    """The cells of one image for the viewer's script."""
+    matches: Matches | None = row['matches']
+    data = {
+        'name': row['name'],
+        'width': row['image']['width'],
+        'height': row['image']['height'],
+        'pred': {
+            'd': _paths(predicted),
+            'label': predicted.labels.tolist(),
+            'box': predicted.boxes.tolist(),
+            # Not rounded: a cell at the very threshold must not cross it.
+            'score': predicted.scores.tolist(),
+            'state': [_HIT] * len(predicted),
+        },
+        'truth': {'d': [], 'label': [], 'found': []},
+    }
+    if true is not None:
+        states = np.where(matches.right, _HIT, np.where(matches.taken >= 0, _WRONG, _ALARM))
+        data['pred'] |= {
+            'state': states.tolist(),
+            'iou': matches.ious.round(3).tolist(),
+            'taken': matches.taken.tolist(),
+        }
+        data['truth'] = {
+            'd': _paths(true),
+            'label': true.labels.tolist(),
+            'box': true.boxes.tolist(),
+            'found': matches.found.tolist(),
+        }
+    return data
+
+
+def _paths(cells: Cells) -> list[str]:
+    """SVG path of each cell in half pixels, which canvas understands as it is."""
+    paths = []
+    for bitmap, (x, y, _, _) in zip(cells.bitmaps(), cells.boxes.tolist()):
+        path = ''
+        for ring in smooth_outlines(bitmap):
+            start = ring[0] + (2 * x, 2 * y)
+            steps = ' '.join(f'{dx} {dy}' for dx, dy in np.diff(ring, axis=0).tolist())
+            path += f'M{start[0]} {start[1]}l{steps}z'
+        paths.append(path)
+    return paths
+
+
+def _data_uri(pixels: NDArray[np.uint8], budget: int) -> str:
+    """The image as WebP of at most `budget` bytes, made smaller as far as it must be."""
+    while True:
+        encoded = cv2.imencode('.webp', pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 88])[1].tobytes()
+        if len(encoded) <= budget:
+            return 'data:image/webp;base64,' + base64.b64encode(encoded).decode()
+        factor = min(0.9, 0.95 * math.sqrt(budget / len(encoded)))
+        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+
+
+def _describe_class(label: int, name: str) -> dict[str, Any]:
+    colour = class_colour(label)
+    return {'name': name, 'colour': f'rgb{colour}', 'halo': f'rgb{halo_colour(colour)}'}
+
+
+def _render(**context: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters['json'] = _to_json
+    environment.filters['number'] = _to_text
+    for name in ('report.css', 'report.js'):
+        context[name.replace('.', '_')] = Markup((_TEMPLATES / name).read_text())
+    return environment.get_template('report.html.j2').render(context)
+
+
+def _to_json(value: Any) -> Markup:
+    # Inside <script> a `</script>` in a file name would end the element.
+    return Markup(json.dumps(value, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
+
+
+def _to_text(value: float) -> str:
+    return '–' if value is None or math.isnan(value) else f'{value:.3f}'
