@@ -73,12 +73,12 @@ def diff_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         old: The config to start from.
         new: The config to compare with it.
     """
+    return _diff_mappings(_settings(old), _settings(new), '')
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     skipped = VARIABLES | {'work_dir'}
-    return _diff_mappings(
-        {key: value for key, value in old.items() if key not in skipped},
-        {key: value for key, value in new.items() if key not in skipped},
-        '',
-    )
+    return {key: value for key, value in config.items() if key not in skipped and not key.startswith('_')}
 
 
 def _diff_mappings(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> list[str]:

@@ -45,7 +45,12 @@ def test_option_that_does_not_fit(config):
 
 
 def test_diff():
-    old = {'model': {'a': 1, 'b': {'c': (1, 2)}}, 'x': [{'type': 'A', 'p': 1}, {'type': 'B'}], 'data_root': 'u'}
+    old = {
+        'model': {'a': 1, 'b': {'c': (1, 2)}},
+        'x': [{'type': 'A', 'p': 1}, {'type': 'B'}],
+        'data_root': 'u',
+        '_width': 1,
+    }
     new = {
         'model': {'b': {'c': [1, 2], 'd': None}},
         'x': [{'type': 'A', 'p': 2}, {'type': 'C'}, {'type': 'B'}],

@@ -63,7 +63,10 @@ test_dataloader = dict(
     ),
 )
 
-val_evaluator = dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/val.json')
+val_evaluator = [
+    dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/val.json'),
+    dict(type='CellMetric', ann_file=f'{data_root}/annotations/val.json'),  # picks its score threshold here, on val
+]
 test_evaluator = dict(
     type='DenseCocoMetric',
     ann_file=f'{data_root}/annotations/test.json',

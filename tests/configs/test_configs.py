@@ -67,7 +67,7 @@ def test_data_root_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv('MMCELL_DATA', 'elsewhere')
     config = load_config(ROOT / 'configs/cell/mask_rcnn.py')
     assert config.train_dataloader.dataset.data_root == 'elsewhere'
-    assert config.val_evaluator.ann_file == 'elsewhere/annotations/val.json'
+    assert all(metric.ann_file == 'elsewhere/annotations/val.json' for metric in config.val_evaluator)
 
 
 def test_the_reference_recipe():
