@@ -38,11 +38,17 @@ def add_run_arguments(parser: Parser) -> None:
     # Imported here: most tools have no use for it.
     from mmengine.config import DictAction
 
+    class Options(DictAction):
+        def __call__(self, parser: Parser, namespace: argparse.Namespace, values: list[str], *rest: object) -> None:
+            if bad := [value for value in values if '=' not in value]:
+                parser.error(f'argument --cfg-options: {bad[0]!r} is not KEY=VALUE')
+            super().__call__(parser, namespace, values, *rest)
+
     parser.add_argument('config', metavar='CONFIG', help='config file')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=Options,
         metavar='KEY=VALUE',
         help='override settings, for instance train_cfg.max_epochs=2 model.backbone.depth=101',
     )

@@ -90,7 +90,9 @@ def read_size(path: str | Path) -> tuple[int, int]:
                 return page.imagelength, page.imagewidth
         except Exception as error:
             raise _unreadable(path, 'TIFF', error) from None
-    if data.startswith(_PNG_MAGIC) and len(data) >= 24:
+    if data.startswith(_PNG_MAGIC):
+        if len(data) < 24:
+            raise InputError(path, 'is truncated', 'restore it from its source')
         return int.from_bytes(data[20:24], 'big'), int.from_bytes(data[16:20], 'big')
     height, width = read_image(path).shape[:2]
     return height, width

@@ -93,6 +93,14 @@ def test_cut_files(tmp_path, compression, share):
         read_image(path)
 
 
+@pytest.mark.parametrize('size', [8, 12, 23, 24, 40])
+def test_cut_png(tmp_path, size):
+    data = imagecodecs.png_encode(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    (tmp_path / 'image.png').write_bytes(data[:size])
+    with pytest.raises(InputError, match=r'image\.png'):
+        read_image(tmp_path / 'image.png')
+
+
 def test_too_large_is_refused_from_the_header(tmp_path):
     header = imagecodecs.png_encode(np.zeros((1, 1), np.uint8))
     huge = (100_000).to_bytes(4, 'big')

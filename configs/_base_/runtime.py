@@ -9,7 +9,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook',
         interval=1,
-        max_keep_ckpts=1,
+        max_keep_ckpts=2,  # mmengine removes the old one before it saves the new one: a kill between would lose both
         save_best=['segm/mAP_1000', 'segm/AP50_1000'],
         rule='greater',
     ),

@@ -75,6 +75,7 @@ def only_line(outcome) -> str:
 def test_bad_arguments(tmp_path, tool):
     config = ROOT / 'configs/cell/mask_rcnn.py'
     assert 'nowhere.py: does not exist' in only_line(tool('train', 'nowhere.py'))
+    assert "'modle' is not KEY=VALUE" in only_line(tool('train', config, '--cfg-options', 'modle'))
     assert "unknown setting 'modle'" in only_line(tool('train', config, '--cfg-options', 'modle.x=1'))
     scratch = ('--cfg-options', 'model.backbone.init_cfg=None')
     if not torch.cuda.is_available():
