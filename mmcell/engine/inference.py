@@ -1,0 +1,184 @@
+"""Cells in any images: predict without a data set, and write what the other tools read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
+from torch import nn
+from tqdm import tqdm
+
+from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.engine.launch import check_checkpoint
+from mmcell.errors import InputError, raise_all
+from mmcell.evaluation.results import Result, sort_results, to_results
+from mmcell.files import write_bytes, write_json
+from mmcell.images import ChannelOrder
+from mmcell.report.overlay import write_overlays
+
+#: Files in a folder that are taken for images.
+SUFFIXES = frozenset(('.tif', '.tiff', '.png', '.jpg', '.jpeg'))
+
+
+def infer(
+    config: Config,
+    checkpoint: str | Path,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    score_thr: float = 0.3,
+    channel_order: ChannelOrder = 'rgb',
+    device: str | None = None,
+) -> tuple[list[str], list[InputError]]:
+    """Predict the cells of images; an image that cannot be read does not stop the others.
+
+    Writes below `out`: `results.json` (result dicts of any score), `images.json` (COCO json of the images, without
+    annotations), `counts.csv` (a row an image: cells of each class that score `score_thr` or more, and their total)
+    and `overlays/<image>.png`. Image ids are places in the sorted list of all images, from 1.
+
+    Args:
+        config: The config; its test pipeline prepares the images.
+        checkpoint: Weights of the model.
+        sources: Images, and folders that are searched for them (see :func:`find_images`).
+        out: Folder to write to.
+        score_thr: Lowest score that is counted and drawn.
+        channel_order: Order of the colours in the image files.
+        device: Where to predict, such as 'cpu' or 'cuda:1'; None takes the accelerator if there is one.
+
+    Returns:
+        Lines that say what was written where, and an error for each image that could not be read.
+
+    Raises:
+        InputError: If a source does not exist, the checkpoint does not fit, or no image can be read.
+        InputErrors: If there are several of these.
+    """
+    out = Path(out)
+    paths = find_images(sources, skip=out)
+    model, classes = load_model(config, checkpoint, device)
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    images, results, errors = _predict_all(model, _pipeline(config), paths, root, channel_order, len(classes))
+    if not images:
+        raise_all(errors)
+    write_json(out / 'results.json', results)
+    categories = [{'id': number, 'name': name} for number, name in enumerate(classes, start=1)]
+    info = {'channel_order': channel_order}
+    write_json(out / 'images.json', {'info': info, 'images': images, 'annotations': [], 'categories': categories})
+    write_bytes(out / 'counts.csv', _count(images, results, classes, score_thr).encode())
+    pictures = write_overlays(results, out / 'images.json', root, out / 'overlays', score_thr)
+    lines = [f'wrote {out / name}' for name in ('results.json', 'images.json', 'counts.csv')]
+    return [
+        *lines,
+        f'wrote {len(pictures)} pictures to {out / "overlays"}',
+        f'file names in images.json are relative to {root}',
+    ], errors
+
+
+def find_images(sources: Sequence[str | Path], skip: Path) -> list[Path]:
+    """Absolute paths of all images, sorted, each once.
+
+    A source that is a file is taken whatever its name. Folders are searched to any depth for names that end in one of
+    :data:`SUFFIXES`; hidden files and everything below `skip`, our own output, are passed over.
+
+    Raises:
+        InputError: If a source does not exist or holds no images.
+        InputErrors: If several do not.
+    """
+    skip = skip.absolute()
+    paths, errors = set(), []
+    for source in map(Path, sources):
+        found = [source]
+        if source.is_dir():
+            found = [path for path in source.rglob('*') if path.suffix.lower() in SUFFIXES and path.is_file()]
+            found = [path for path in found if path.name[0] != '.' and skip not in path.absolute().parents]
+            if not found:
+                errors.append(InputError(source, f'holds no image ({", ".join(sorted(SUFFIXES))})', 'check the path'))
+        elif not source.is_file():
+            errors.append(InputError(source, 'does not exist', 'check the path'))
+        paths.update(path.absolute() for path in found)
+    raise_all(errors)
+    return sorted(paths)
+
+
+def load_model(config: Config, checkpoint: str | Path, device: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+    """A model with its weights, ready to predict, and the names of its classes.
+
+    The names are those that training recorded in the checkpoint, else those of :class:`CellDataset`.
+
+    Args:
+        config: The config.
+        checkpoint: Weights of the model.
+        device: See :func:`infer`.
+
+    Raises:
+        InputError: If the checkpoint is none or of another model, or the device is not there.
+    """
+    check_checkpoint(checkpoint)
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    model = MODELS.build(config.model)
+    try:
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
+        load_state_dict(model, content.get('state_dict', content), strict=True)
+    except Exception as error:  # Unpickling a file that is no checkpoint raises what it likes.
+        problem = f'cannot be loaded into the model of {config.filename} ({str(error)[:200]})'
+        raise InputError(checkpoint, problem, 'give a checkpoint of this very config') from None
+    try:
+        model.to(device or get_device())
+    except (RuntimeError, AssertionError) as error:
+        raise InputError('--device', str(error)[:200], 'choose cpu, cuda, cuda:1 …') from None
+    recorded = content.get('meta', {}).get('dataset_meta') or CellDataset.METAINFO
+    return model.eval(), tuple(recorded['classes'])
+
+
+def _pipeline(config: Config) -> Compose:
+    steps = config.test_dataloader.dataset.pipeline
+    # Stock's loader neither knows channel orders nor says in one line what is wrong with a file.
+    return Compose([dict(type='LoadCellImage') if step.type == 'LoadImageFromFile' else step for step in steps])
+
+
+def _predict_all(
+    model: nn.Module,
+    pipeline: Compose,
+    paths: Sequence[Path],
+    root: Path,
+    channel_order: ChannelOrder,
+    num_classes: int,
+) -> tuple[list[dict[str, Any]], list[Result], list[InputError]]:
+    """Image dicts, result dicts, and the errors of the images that cannot be read."""
+    images, results, errors = [], [], []
+    for image_id, path in enumerate(tqdm(paths, 'predicting', unit='image', file=sys.stderr, disable=None), start=1):
+        try:
+            data = pipeline({'img_path': str(path), 'img_id': image_id, 'channel_order': channel_order})
+        except InputError as error:
+            errors.append(error)
+            continue
+        with torch.no_grad():
+            sample = model.test_step(pseudo_collate([data]))[0].to_dict()
+        height, width = sample['ori_shape']
+        name = path.relative_to(root).as_posix()
+        images.append({'id': image_id, 'file_name': name, 'height': height, 'width': width})
+        results += to_results(image_id, sample['pred_instances'], range(1, num_classes + 1))
+    return images, sort_results(results), errors
+
+
+def _count(images: Sequence[dict], results: Sequence[Result], classes: Sequence[str], score_thr: float) -> str:
+    counts = Counter((result['image_id'], result['category_id']) for result in results if result['score'] >= score_thr)
+    text = io.StringIO(newline='')
+    table = csv.writer(text)
+    table.writerow(['image', *classes, 'total'])
+    for image in images:
+        row = [counts[image['id'], category] for category in range(1, len(classes) + 1)]
+        table.writerow([image['file_name'], *row, sum(row)])
+    return text.getvalue()

@@ -1,0 +1,145 @@
+"""tools/infer.py on real files: the same cells as tools/test.py, bad images, what the other tools make of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from mmcell.config import load_config
+from mmcell.images import read_image
+from mmcell.submission import validate_submission
+from mmcell.synthetic import write_class_tiff
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
+CLASSES = ('one', 'two', 'three', 'four')
+#: An untrained model finds something everywhere.
+FEW = ('--cfg-options', 'model.test_cfg.rcnn.max_per_img=50')
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory) -> Path:
+    """Untrained weights."""
+    from mmdet.registry import MODELS
+
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(CONFIG).model)
+    model.init_weights()
+    path = tmp_path_factory.mktemp('weights') / 'weights.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': CLASSES}}}, path)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    write_class_tiff(tmp_path / 'source', num_images=2, size=(64, 80), num_cells=6, num_test_images=3)
+    return tmp_path / 'source'
+
+
+def by_image(results: list, names: dict[int, str]) -> dict[str, list]:
+    found = {name: [] for name in names.values()}
+    for result in results:
+        found[names[result['image_id']]].append({**result, 'image_id': None})
+    return found
+
+
+def test_same_cells_as_test(source, checkpoint, tmp_path, monkeypatch, tool):
+    assert tool('convert', 'class_tiff', source, '--out', tmp_path / 'data').status == 0
+    monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
+    options = (*FEW, 'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False')
+    outcome = tool('test', CONFIG, checkpoint, '--format-only', '--out', tmp_path / 'test', *options)
+    assert outcome.status == 0
+    out = tmp_path / 'out'
+    assert tool('infer', CONFIG, checkpoint, source / 'test_release', '--out', out, '--device', 'cpu', *FEW).status == 0
+
+    listing = json.loads((tmp_path / 'data/annotations/test.json').read_text())['images']
+    expected = json.loads((tmp_path / 'test/test-results.json').read_text())
+    written = json.loads((out / 'images.json').read_text())
+    results = json.loads((out / 'results.json').read_text())
+    assert len(results) > 10 and validate_submission(out / 'results.json', out / 'images.json') == len(results)
+    assert [image['id'] for image in written['images']] == [1, 2, 3]
+    names = [image['file_name'] for image in written['images']]
+    assert names == sorted(Path(image['file_name']).name for image in listing)
+    assert [category['name'] for category in written['categories']] == list(CLASSES)
+    # File names are relative to other folders.
+    assert by_image(results, {image['id']: image['file_name'] for image in written['images']}) == by_image(
+        expected, {image['id']: Path(image['file_name']).name for image in listing}
+    )
+
+
+def test_counts_and_pictures(source, checkpoint, tmp_path, tool):
+    out = tmp_path / 'out'
+    images = sorted((source / 'train').glob('*/image.tif'))
+    threshold = 0.22
+    assert tool('infer', CONFIG, checkpoint, *images, '--out', out, '--score-thr', threshold, *FEW).status == 0
+    with (out / 'counts.csv').open(newline='') as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ['image', *CLASSES, 'total'] and len(rows) == 3
+    results = json.loads((out / 'results.json').read_text())
+    kept = Counter((result['image_id'], result['category_id']) for result in results if result['score'] >= threshold)
+    assert 0 < kept.total() < len(results)
+    for image_id, row in enumerate(rows[1:], start=1):
+        counts = [kept[image_id, category] for category in (1, 2, 3, 4)]
+        assert [int(cell) for cell in row[1:]] == [*counts, sum(counts)]
+        assert row[0] == images[image_id - 1].relative_to(source / 'train').as_posix()
+    assert len(list((out / 'overlays').glob('*.png'))) == 2
+
+
+def test_broken_images_do_not_stop_the_others(source, checkpoint, tmp_path, tool):
+    folder = source / 'test_release'
+    grey = np.ascontiguousarray(tifffile.imread(sorted(folder.glob('*.tif'))[0])[..., 0])
+    whole = imagecodecs.png_encode(grey)
+    (folder / 'grey.png').write_bytes(whole)
+    (folder / 'aaa.png').write_bytes(whole[: len(whole) // 2])
+    outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW)
+    assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'aaa.png: cannot be read' in outcome.err, outcome
+    images = json.loads((tmp_path / 'out/images.json').read_text())['images']
+    assert [image['id'] for image in images] == [2, 3, 4, 5] and images[0]['file_name'] == 'grey.png'
+    assert len(list((tmp_path / 'out/overlays').glob('*.png'))) == 4
+
+
+def test_only_broken_images(checkpoint, tmp_path, tool):
+    (tmp_path / 'a.tif').write_bytes(b'nothing')
+    outcome = tool('infer', CONFIG, checkpoint, tmp_path / 'a.tif', '--out', tmp_path / 'out')
+    assert outcome.status == 2 and 'a.tif: is not a TIFF' in outcome.err and not (tmp_path / 'out').exists()
+
+
+def test_channel_order(source, checkpoint, tmp_path, tool):
+    """A file that stores blue first gives the same cells as its swapped copy."""
+    image = sorted((source / 'test_release').glob('*.tif'))[0]
+    swapped = tmp_path / 'swapped/image.tif'
+    swapped.parent.mkdir()
+    tifffile.imwrite(swapped, read_image(image)[..., ::-1].copy(), photometric='rgb')
+    shutil.copy(image, tmp_path / 'image.tif')
+    for path, order in ((tmp_path / 'image.tif', 'rgb'), (swapped, 'bgr')):
+        outcome = tool('infer', CONFIG, checkpoint, path, '--out', tmp_path / order, '--channel-order', order, *FEW)
+        assert outcome.status == 0
+    rgb, bgr = tmp_path / 'rgb', tmp_path / 'bgr'
+    assert (rgb / 'results.json').read_bytes() == (bgr / 'results.json').read_bytes()
+    assert (rgb / 'overlays/image.png').read_bytes() == (bgr / 'overlays/image.png').read_bytes()
+
+
+def test_other_tools_read_it(source, checkpoint, tmp_path, tool):
+    out = tmp_path / 'out'
+    assert tool('infer', CONFIG, checkpoint, source / 'test_release', '--out', out, *FEW).status == 0
+    files = (out / 'results.json', '--images', out / 'images.json')
+    outcome = tool('report', *files, '--image-root', source / 'test_release', '--out', out / 'report.html')
+    assert outcome.status == 0, outcome.err
+    outcome = tool('export', *files, '--to', 'csv', '--out', out / 'export', '--score-thr', 0)
+    assert outcome.status == 0, outcome.err
+
+
+def test_bad_arguments(checkpoint, tmp_path, tool):
+    outcome = tool('infer', CONFIG, checkpoint, tmp_path / 'nowhere', '--out', tmp_path / 'out')
+    assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'nowhere: does not exist' in outcome.err
+    outcome = tool('infer', CONFIG, checkpoint, '--out', tmp_path / 'out')
+    assert outcome.status == 2 and 'IMAGE' in outcome.err

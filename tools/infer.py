@@ -1,0 +1,55 @@
+"""Find the cells in any images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli import Parser, run
+from mmcell.errors import raise_all
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    # Imported here, as in mmcell.cli: only tools that run models need it.
+    from mmengine.config import DictAction
+
+    parser = Parser(
+        'Find the cells in any images: DIR/results.json, DIR/images.json, DIR/counts.csv, DIR/overlays/*.png. '
+        'An image that cannot be read is named on standard error; the others are done, and the exit status is 2.',
+        'python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
+    )
+    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
+    parser.add_argument('images', nargs='+', metavar='IMAGE', help='TIFF, PNG or JPEG, or a folder that holds some')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score to count and draw (default: 0.3)')
+    parser.add_argument(
+        '--channel-order',
+        choices=['rgb', 'bgr'],
+        default='rgb',
+        help='order of the colours in the files (default: rgb)',
+    )
+    parser.add_argument('--device', help='cpu, cuda, cuda:1 … (default: an accelerator if there is one)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings of the config'
+    )
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.config import load_config
+    from mmcell.engine.inference import infer
+
+    lines, errors = infer(
+        load_config(args.config, args.cfg_options),
+        args.checkpoint,
+        args.images,
+        args.out,
+        score_thr=args.score_thr,
+        channel_order=args.channel_order,
+        device=args.device,
+    )
+    print('\n'.join(lines))
+    raise_all(errors)
+
+
+if __name__ == '__main__':
+    run(main)
