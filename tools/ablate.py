@@ -1,0 +1,46 @@
+"""Train, test and compare several configs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmcell.cli import Parser, run
+from mmcell.errors import raise_all
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Train and test each config in D/<its name>, then write D/ablation.md, D/ablation.csv and curves. Finished '
+        'work is not repeated, interrupted training goes on.',
+        'python tools/ablate.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py --work-dir work_dirs/cbam',
+    )
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file; the first is the baseline')
+    parser.add_argument(
+        '--work-dir', default='work_dirs/ablation', metavar='D', help='parent of the runs (default: work_dirs/ablation)'
+    )
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=(), metavar='N', help='train each config with each seed'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=(), metavar='KEY=VALUE', help='override settings in every config'
+    )
+    parser.add_argument('--dry-run', action='store_true', help='only say what is done and what is to do')
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.engine import ablation
+
+    experiments = ablation.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options)
+    for experiment in experiments:
+        print(ablation.describe(experiment, ablation.find_progress(experiment)), flush=True)
+    if args.dry_run:
+        return
+    errors = ablation.run_experiments(experiments, args.work_dir, Path(__file__).parent)
+    for path in ablation.compare(experiments, args.work_dir):
+        print(f'wrote {path}')
+    raise_all(errors)
+
+
+if __name__ == '__main__':
+    run(main)
