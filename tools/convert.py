@@ -20,7 +20,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', required=True, metavar='DST', help='folder to write to')
     parser.add_argument('--val-ratio', type=float, default=0.2, help='share of images for val (default: 0.2)')
     parser.add_argument('--seed', type=int, default=42, help='seed of the split (default: 42, as the reference)')
-    parser.add_argument('--group-by', metavar='REGEX', help='keep images whose names agree in this on one side')
+    parser.add_argument(
+        '--group-by',
+        metavar='REGEX',
+        help='keep images whose names agree in this on one side (default: none; the patient for monusac_xml)',
+    )
     parser.add_argument('--classes', nargs='+', default=(), metavar='NAME', help='names of the classes, in order')
     parser.add_argument(
         '--channel-order', choices=['rgb', 'bgr'], default='rgb', help='order of the colours in the image files'

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from mmengine.registry import Registry
@@ -13,10 +14,13 @@ from numpy.typing import NDArray
 
 from mmcell.errors import InputError
 from mmcell.images import read_image_and_opacity
-from mmcell.structures.rle import Instances
+from mmcell.structures.rle import Instances, Runs
 
 #: Every source layout, by the name that `tools/convert.py` takes.
 LAYOUTS = Registry('layout', scope='mmcell', locations=['mmcell.converters'])
+
+#: Suffixes of the formats that :func:`mmcell.images.read_image` reads.
+IMAGE_SUFFIXES = frozenset({'.png', '.tif', '.tiff', '.jpg', '.jpeg'})
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,14 @@ class ImageRecord:
 
     Attributes:
         name: What the split shuffles and `--group-by` matches.
-        file_name: Path of the image, relative to the source folder, with forward slashes.
+        file_name: Path of the image, relative to the source folder (to `DST/images` if the converter writes the
+            images), with forward slashes.
         size: Height and width in pixels.
         instances: Per category id, its instances.
         opaque: Whether the image has no alpha channel below its maximum.
         blueness: Mean blue minus mean red over the pixels of all instances, in 8-bit steps; NaN without instances.
+        crowds: Per category id, its crowd regions: neither cell nor background, ignored in training and scoring.
+        empty: Number of annotations that hold no pixel and were left out.
     """
 
     name: str
@@ -38,6 +45,8 @@ class ImageRecord:
     instances: dict[int, Instances]
     opaque: bool = True
     blueness: float = float('nan')
+    crowds: dict[int, Instances] = field(default_factory=dict)
+    empty: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,15 @@ class Layout(ABC):
     Args:
         source: The folder.
         class_names: Names of the categories; category ids count from 1 in this order.
+
+    Attributes:
+        group_by: What `--group-by` is unless the user gives one.
+        has_image_files: Whether images are files of the source. If not, the converter writes them, from
+            :meth:`pixels`.
     """
+
+    group_by: ClassVar[str | None] = None
+    has_image_files: ClassVar[bool] = True
 
     source: Path
     class_names: Sequence[str] = ()
@@ -66,9 +83,9 @@ class Layout(ABC):
 
     def __post_init__(self) -> None:
         self.source = Path(self.source)
-        self.class_names = tuple(self.class_names) or self.default_class_names
         if not self.source.is_dir():
             raise InputError(self.source, 'is not a folder', 'name the folder that holds the data set')
+        self.class_names = tuple(self.class_names) or self.default_class_names
         if len(set(self.class_names)) != len(self.class_names):
             raise InputError('--classes', 'names a class twice', 'give every class its own name')
 
@@ -93,15 +110,130 @@ class Layout(ABC):
             InputError: If a file of it is missing or broken.
         """
 
+    def split(self) -> tuple[list[str], list[str]] | None:
+        """Names of train and of val, each sorted, if the source is split already."""
+        return None
+
     def test_images(self) -> list[TestImage] | None:
         """The images to predict on, in the order of their ids; None if the layout has no such list."""
         return None
 
+    def pixels(self, name: str) -> NDArray[np.uint8]:
+        """An image that is no file of its own: (H, W, 3), colours as stored; called in worker processes.
+
+        It is written to `<name>.png`, which its record has to name.
+        """
+        raise NotImplementedError
+
     def _record(self, name: str, image: Path, instances: dict[int, Instances], mask: NDArray[np.bool_]) -> ImageRecord:
         """Read the image of a record and measure its colours under `mask`, shape (H, W)."""
         pixels, opaque = read_image_and_opacity(image)
-        cells = pixels[mask]
-        blueness = float(cells[:, 2].mean() - cells[:, 0].mean()) if len(cells) else float('nan')
         return ImageRecord(
-            name, image.relative_to(self.source).as_posix(), pixels.shape[:2], instances, opaque, blueness
+            name, self._relative(image), pixels.shape[:2], instances, opaque, measure_blueness(pixels, mask)
         )
+
+    def _record_of_runs(
+        self,
+        name: str,
+        image: Path,
+        cells: Mapping[int, Sequence[Runs]],
+        crowds: Mapping[int, Sequence[Runs]] | None = None,
+    ) -> ImageRecord:
+        """Read the image of a record whose annotations were read one by one, so that they may overlap.
+
+        Args:
+            name: Name of the record.
+            image: Its image file.
+            cells: Per category id, the runs of its cells. Those without a pixel are left out and counted.
+            crowds: The same for crowd regions.
+        """
+        pixels, opaque = read_image_and_opacity(image)
+        mask = np.zeros(pixels.shape[1::-1], dtype=bool)  # column by column, as runs count
+        for runs in (runs for parts in cells.values() for runs in parts):
+            mask.reshape(-1)[runs.pixels] = True
+        instances, empty_cells = _join(cells)
+        regions, empty_regions = _join(crowds or {})
+        return ImageRecord(
+            name,
+            self._relative(image),
+            pixels.shape[:2],
+            instances,
+            opaque,
+            measure_blueness(pixels, mask.T),
+            regions,
+            empty_cells + empty_regions,
+        )
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.source).as_posix()
+
+
+def measure_blueness(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
+    """Mean blue minus mean red of an image, (H, W, 3), under a mask, (H, W); NaN if that is empty."""
+    cells = pixels[mask]
+    return float(cells[:, 2].mean() - cells[:, 0].mean()) if len(cells) else float('nan')
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Files of a folder that are images by their suffix, sorted; none if the folder is missing."""
+    return sorted(path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Files by name without suffix.
+
+    Raises:
+        InputError: If two differ in the suffix alone.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in found:
+            raise InputError(path, f'has the same name as {found[path.stem].name}', 'remove one of them')
+        found[path.stem] = path
+    return found
+
+
+def check_size(path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> None:
+    """Check that a mask has the size (H, W) of its image.
+
+    Raises:
+        InputError: If not.
+    """
+    if tuple(size) != tuple(image_size):
+        raise InputError(
+            path,
+            f'is {size[1]} x {size[0]}, but {image.name} is {image_size[1]} x {image_size[0]}',
+            'export the mask again at the size of the image',
+        )
+
+
+def to_label_map(where: str | Path, values: NDArray) -> NDArray[np.int32]:
+    """Instance ids of an array that may hold them as floats, as MATLAB and numpy files do.
+
+    Args:
+        where: What to name in an error.
+        values: (H, W) of any dtype; 0 is background.
+
+    Raises:
+        InputError: If it is not two-dimensional or holds anything but whole numbers from 0 to 2**31 - 1.
+    """
+    if values.ndim != 2 or values.dtype.kind not in 'biuf':
+        problem = f'holds {values.dtype} of shape {values.shape} where ids are due'
+        raise InputError(where, problem, 'restore it from its source')
+    with np.errstate(invalid='ignore'):  # What does not fit is found below.
+        ids = values.astype(np.int32)
+    if not np.array_equal(ids, values) or ids.min(initial=0) < 0:
+        problem = 'holds ids that are not whole numbers from 0 to 2147483647'
+        raise InputError(where, problem, 'restore it from its source')
+    return ids
+
+
+def _join(parts: Mapping[int, Sequence[Runs]]) -> tuple[dict[int, Instances], int]:
+    """Per category the instances that have pixels, in the order given, and how many have none."""
+    joined, empty = {}, 0
+    for category, runs in ((category, Runs.cat(some)) for category, some in parts.items() if some):
+        filled = np.flatnonzero(runs.areas)
+        empty += len(runs) - len(filled)
+        runs = runs.select(filled)
+        joined[category] = Instances(np.arange(1, len(runs) + 1), runs.boxes, runs.areas, runs.encode())
+    return joined, empty

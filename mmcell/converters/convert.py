@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,15 @@ from tqdm import tqdm
 from mmcell.converters.base import ImageRecord, Layout, TestImage
 from mmcell.converters.split import split_names
 from mmcell.errors import InputError, raise_all
-from mmcell.files import write_json
+from mmcell.files import write_bytes, write_json
 from mmcell.images import ChannelOrder
+from mmcell.structures.rle import Instances
+
+#: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
+_PIXELS = 'pixels'
+
+#: The layout that a worker process reads.
+_layout: Layout
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ def convert(
 ) -> Conversion:
     """Write `annotations/{train,val,trainval,test}.json` and the link `images` to the source below `out`.
 
+    If the images are no files, they are written to `pixels` below `out` as PNG, and `images` links to that. A split
+    that the source comes with is kept; `val_ratio`, `seed` and `group_by` then do nothing.
+
     Nothing is written unless all of the source is valid. The bytes depend on the source and the arguments alone.
 
     Args:
@@ -54,7 +64,7 @@ def convert(
         out: Folder to write to.
         val_ratio: See :func:`split_names`.
         seed: See :func:`split_names`.
-        group_by: See :func:`split_names`.
+        group_by: See :func:`split_names`; None takes that of the layout.
         workers: Number of processes; None takes one per available core.
         channel_order: Order of the colours in the image files, recorded for :class:`CellDataset`.
         overwrite: Replace what an earlier conversion wrote.
@@ -64,33 +74,41 @@ def convert(
         InputErrors: If several of its images are not valid.
     """
     out = Path(out)
-    _check_target(layout.source, out, overwrite)
+    _check_target(layout, out, overwrite)
     names = layout.names()
-    train, val = split_names(names, val_ratio, seed, group_by)
+    train, val = layout.split() or split_names(names, val_ratio, seed, group_by or layout.group_by)
     test = layout.test_images()
     records = {record.name: record for record in _read_all(layout, names, workers)}
-    files = {
+    contents = {
         'train': _annotated(records, train, layout, channel_order),
         'val': _annotated(records, val, layout, channel_order),
         'trainval': _annotated(records, names, layout, channel_order),
     }
     if test is not None:
-        files['test'] = _dataset(
+        contents['test'] = _dataset(
             [_image(image.id, image.file_name, image.size) for image in test], [], layout, channel_order
         )
-    _write(out, layout.source, files)
+    _write(out, layout, contents, names, workers)
     return Conversion(records, train, val, test, layout.class_names, layout.warnings)
 
 
-def _check_target(source: Path, out: Path, overwrite: bool) -> None:
-    if out.resolve() == source.resolve():
+def _check_target(layout: Layout, out: Path, overwrite: bool) -> None:
+    if out.resolve() == layout.source.resolve():
         raise InputError(out, 'is the source itself', 'choose another folder for --out')
     for path in (out / 'annotations', out / 'images'):
         if os.path.lexists(path) and not overwrite:
             raise InputError(path, 'exists', 'add --overwrite or choose another folder for --out')
-    images = out / 'images'
+    images, pixels = out / 'images', out / _PIXELS
     if images.is_dir() and not images.is_symlink():
         raise InputError(images, 'is a folder, not our link to the source', 'move it away or choose another --out')
+    if not layout.has_image_files and os.path.lexists(pixels) and not _owns_pixels(out):
+        raise InputError(pixels, 'is not a folder that we wrote', 'move it away or choose another --out')
+
+
+def _owns_pixels(out: Path) -> bool:
+    """Whether an earlier conversion wrote images below `out`."""
+    images = out / 'images'
+    return images.is_symlink() and images.readlink() == Path(_PIXELS) and images.is_dir()
 
 
 def _read(layout: Layout, name: str) -> ImageRecord | InputError:
@@ -105,36 +123,53 @@ def _read(layout: Layout, name: str) -> ImageRecord | InputError:
 def _validate(layout: Layout, record: ImageRecord) -> None:
     """What holds for every layout, whatever it was read from."""
     where = layout.source / record.file_name
-    height, width = record.size
-    for category, instances in record.instances.items():
+    for category, instances in [*record.instances.items(), *record.crowds.items()]:
         if not 1 <= category <= len(layout.class_names):
             raise InputError(where, f'has cells of class {category}', f'use 1 to {len(layout.class_names)}')
-        if any(tuple(rle['size']) != record.size for rle in instances.rles):
-            raise InputError(where, 'has a mask of another size than the image', 'export the masks again')
-        boxes = instances.boxes
-        if len(boxes) and (
-            boxes[:, :2].min() < 0 or boxes[:, 2:].min() < 1 or (boxes[:, :2] + boxes[:, 2:] > [width, height]).any()
-        ):
-            raise InputError(where, 'has a cell that is empty or leaves the image', 'export the masks again')
+        _validate_instances(where, instances, record.size)
+
+
+def _validate_instances(where: Path, instances: Instances, size: tuple[int, int]) -> None:
+    height, width = size
+    if any(tuple(rle['size']) != size for rle in instances.rles):
+        raise InputError(where, 'has a mask of another size than the image', 'export the masks again')
+    boxes = instances.boxes
+    if len(boxes) and (
+        boxes[:, :2].min() < 0 or boxes[:, 2:].min() < 1 or (boxes[:, :2] + boxes[:, 2:] > [width, height]).any()
+    ):
+        raise InputError(where, 'has a cell that is empty or leaves the image', 'export the masks again')
 
 
 def _read_all(layout: Layout, names: list[str], workers: int | None) -> list[ImageRecord]:
     """Read all images, in the order of their names, whatever the order in which workers finish."""
-    progress = partial(tqdm, total=len(names), desc='reading', unit='image', file=sys.stderr, disable=None)
-    results = list(progress(_map(partial(_read, layout), names, workers)))
+    results = list(_map('reading', _read, layout, names, workers))
     raise_all([result for result in results if isinstance(result, InputError)])
     return results
 
 
-def _map(function: partial, names: list[str], workers: int | None) -> Iterator[Any]:
+def _map(
+    doing: str, function: Callable[[Layout, str], Any], layout: Layout, names: list[str], workers: int | None
+) -> Iterator[Any]:
+    """Call a function for every name, in processes if there are several, and show the progress."""
     if workers is not None and workers < 1:
         raise InputError('--workers', f'{workers} is out of range', 'give at least 1')
     workers = min(workers or len(os.sched_getaffinity(0)), len(names))
+    progress = partial(tqdm, total=len(names), desc=doing, unit='image', file=sys.stderr, disable=None)
     if workers == 1:
-        yield from map(function, names)
+        yield from progress(map(partial(function, layout), names))
         return
-    with multiprocessing.Pool(workers) as pool:
-        yield from pool.imap(function, names)
+    # The layout travels once to a worker and not with every name: it may hold all annotations.
+    with multiprocessing.Pool(workers, _keep, (layout,)) as pool:
+        yield from progress(pool.imap(partial(_call, function), names))
+
+
+def _keep(layout: Layout) -> None:
+    global _layout
+    _layout = layout
+
+
+def _call(function: Callable[[Layout, str], Any], name: str) -> Any:
+    return function(_layout, name)
 
 
 def _image(image_id: int, file_name: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -150,19 +185,20 @@ def _annotated(
     for name in names:
         record = records[name]
         images.append(_image(ids[name], record.file_name, record.size))
-        for category, instances in sorted(record.instances.items()):
-            for box, area, rle in zip(instances.boxes.tolist(), instances.areas.tolist(), instances.rles):
-                annotations.append(
-                    {
-                        'id': len(annotations) + 1,
-                        'image_id': ids[name],
-                        'category_id': category,
-                        'bbox': box,
-                        'area': area,
-                        'iscrowd': 0,
-                        'segmentation': rle,
-                    }
-                )
+        for iscrowd, by_category in ((0, record.instances), (1, record.crowds)):
+            for category, instances in sorted(by_category.items()):
+                for box, area, rle in zip(instances.boxes.tolist(), instances.areas.tolist(), instances.rles):
+                    annotations.append(
+                        {
+                            'id': len(annotations) + 1,
+                            'image_id': ids[name],
+                            'category_id': category,
+                            'bbox': box,
+                            'area': area,
+                            'iscrowd': iscrowd,
+                            'segmentation': rle,
+                        }
+                    )
     return _dataset(images, annotations, layout, channel_order)
 
 
@@ -177,21 +213,39 @@ def _dataset(
     }
 
 
-def _write(out: Path, source: Path, files: dict[str, dict]) -> None:
-    """Write beside the target, then rename: the folder of annotations appears whole or not at all."""
+def _write(out: Path, layout: Layout, contents: dict[str, dict], names: list[str], workers: int | None) -> None:
+    """Write beside the target, then rename: each folder appears whole or not at all."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix='.convert-', dir=out))
     except OSError as error:
         raise InputError(out, f'cannot be written ({error.strerror})', 'choose a writable place for --out') from None
     try:
-        new = work / 'annotations'
-        for name, content in files.items():
-            write_json(new / f'{name}.json', content)
-        (work / 'images').symlink_to(source.resolve(), target_is_directory=True)
+        for name, content in contents.items():
+            write_json(work / 'annotations' / f'{name}.json', content)
+        owned = _owns_pixels(out)
+        if not layout.has_image_files:
+            for _ in _map('writing', partial(_write_pixels, work / _PIXELS), layout, names, workers):
+                pass
+            _replace_folder(out / _PIXELS, work)
+        target = layout.source.resolve() if layout.has_image_files else _PIXELS
+        (work / 'images').symlink_to(target, target_is_directory=True)
         (work / 'images').replace(out / 'images')
-        if (out / 'annotations').exists():
-            (out / 'annotations').replace(work / 'old')
-        new.replace(out / 'annotations')
+        _replace_folder(out / 'annotations', work)
+        if owned and layout.has_image_files:
+            (out / _PIXELS).replace(work / 'unused')
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _replace_folder(folder: Path, work: Path) -> None:
+    """Put the folder of the same name from `work` in the place of one that may exist."""
+    if folder.exists():
+        folder.replace(work / f'old-{folder.name}')
+    (work / folder.name).replace(folder)
+
+
+def _write_pixels(folder: Path, layout: Layout, name: str) -> None:
+    import imagecodecs  # It takes long to import, and few layouts need it.
+
+    write_bytes(folder / f'{name}.png', imagecodecs.png_encode(layout.pixels(name)))

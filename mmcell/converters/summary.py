@@ -37,6 +37,9 @@ def summarise(conversion: Conversion, channel_order: ChannelOrder = 'rgb') -> st
         f'image height      {_percentiles(record.size[0] for record in records)}',
         f'image width       {_percentiles(record.size[1] for record in records)}',
     ]
+    crowds = sum(len(regions.rles) for record in records for regions in record.crowds.values())
+    if crowds:
+        lines.append(f'crowd regions     {crowds}, ignored in training and scoring')
     lines += [f'warning: {warning}' for warning in [*conversion.warnings, *_warnings(conversion, channel_order)]]
     return '\n'.join(lines)
 
@@ -81,6 +84,9 @@ def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
             f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, haematoxylin is '
             f'the other way round; look at an image, then convert with --channel-order {other}'
         )
+    empty = sum(record.empty for record in records)
+    if empty:
+        warnings.append(f'{empty} annotations hold no pixel (outlines too small or outside the image) and are left out')
     small = int((_areas(records) < SMALL_AREA).sum())
     if small:
         warnings.append(f'{small} cells are smaller than {SMALL_AREA} px')

@@ -1,0 +1,132 @@
+"""CoNSeP as HoVer-Net's authors publish it: MATLAB files beside PNG images."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcell.converters.base import (
+    LAYOUTS,
+    ImageRecord,
+    Layout,
+    TestImage,
+    by_stem,
+    check_size,
+    image_files,
+    to_label_map,
+)
+from mmcell.errors import InputError
+from mmcell.images import read_size
+from mmcell.structures.rle import Instances, encode_label_map
+
+#: Category id of each type: 1 other, 2 inflammatory, 3 healthy and 4 dysplastic or malignant epithelial, 5 fibroblast,
+#: 6 muscle, 7 endothelial. Merged as in the paper and in `dataset.py` of https://github.com/vqdang/hover_net.
+CATEGORY_OF_TYPE = np.array([0, 1, 2, 3, 3, 4, 4, 4])
+
+
+@LAYOUTS.register_module('consep_mat')
+class ConsepMat(Layout):
+    """`Train/Images/*.png`, `Train/Labels/*.mat`, `Test/Images/*.png`; or `Images` and `Labels` in SRC itself.
+
+    Each .mat file holds `inst_map` (H, W), 0 or the id of a nucleus; `type_map` (H, W), the type at each pixel, 0 to 7;
+    and `inst_type` (N, 1), the type of each nucleus in the order of the ids. A nucleus has the type that most of its
+    pixels have in `type_map`; without a `type_map`, `inst_type` decides. The seven types become four categories, see
+    `CATEGORY_OF_TYPE`. Test images are numbered by name; to have them with annotations, convert the folder `Test`.
+
+    Source: README.txt of the data set, https://warwick.ac.uk/fac/cross_fac/tia/data/hovernet; Graham et al., HoVer-Net,
+    Medical Image Analysis 2019.
+    """
+
+    @property
+    def default_class_names(self) -> tuple[str, ...]:
+        """The four categories of the paper."""
+        return 'other', 'inflammatory', 'epithelial', 'spindle-shaped'
+
+    def names(self) -> list[str]:
+        """Names of the annotated images, sorted."""
+        if not self._images:
+            cure = 'lay images out as Train/Images/<name>.png and Train/Labels/<name>.mat'
+            raise InputError(self._root / 'Images', 'holds no image', cure)
+        return sorted(self._images)
+
+    def read(self, name: str) -> ImageRecord:
+        """Read one image and its nuclei."""
+        image, path = self._images[name], self._root / 'Labels' / f'{name}.mat'
+        maps = _load(path, image)
+        ids = to_label_map(path, maps['inst_map'])
+        found = encode_label_map(ids)
+        categories = CATEGORY_OF_TYPE[_types(path, maps, ids, found.ids)]
+        instances = {int(category): _take(found, categories == category) for category in np.unique(categories)}
+        return self._record(name, image, instances, ids > 0)
+
+    def test_images(self) -> list[TestImage] | None:
+        """The images of `Test`, numbered from 1 by name."""
+        images = image_files(self.source / 'Test' / 'Images')
+        return [
+            TestImage(number, path.relative_to(self.source).as_posix(), read_size(path))
+            for number, path in enumerate(images, start=1)
+        ] or None
+
+    @property
+    def _root(self) -> Path:
+        train = self.source / 'Train'
+        return train if train.is_dir() else self.source
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return by_stem(image_files(self._root / 'Images'))
+
+
+def _load(path: Path, image: Path) -> dict[str, NDArray]:
+    """The arrays of a label file that we read, `inst_map` and `type_map` known to have the size of the image."""
+    from scipy.io import loadmat, whosmat  # Slow to import.
+
+    try:
+        # Sizes come first: a few bytes can claim and, compressed, even hold gigabytes.
+        shapes = {key: shape for key, shape, _ in whosmat(path)}
+        for key in ('inst_map', 'type_map'):
+            if key in shapes:
+                check_size(path, shapes[key], image, read_size(image))
+        maps = loadmat(path, variable_names=['inst_map', 'type_map', 'inst_type'])
+        maps = {key: np.asarray(value) for key, value in maps.items()}  # A sparse matrix becomes an object, refused.
+    except InputError:
+        raise
+    except Exception as error:  # scipy raises what it likes at a broken file.
+        reason = str(error) or type(error).__name__
+        problem = f'cannot be read as MATLAB file ({reason[:200]})'
+        raise InputError(path, problem, 'restore it from its source') from None
+    if 'inst_map' not in maps:
+        raise InputError(path, 'has no inst_map', 'restore it from its source')
+    return maps
+
+
+def _types(
+    path: Path, maps: dict[str, NDArray], ids: NDArray[np.int32], found: NDArray[np.int32]
+) -> NDArray[np.integer]:
+    """Type of each nucleus, 1 to 7, in the order of the ids that were found, (N,)."""
+    highest = len(CATEGORY_OF_TYPE) - 1
+    if 'type_map' in maps:
+        pixels = to_label_map(path, maps['type_map'])
+        owners = np.searchsorted(found, ids[ids > 0])
+        # Types above 7 all count as 8, to be refused below.
+        choices = np.minimum(pixels[ids > 0], highest + 1)
+        votes = np.bincount(owners * (highest + 2) + choices, minlength=len(found) * (highest + 2))
+        types = votes.reshape(-1, highest + 2).argmax(axis=1)
+    else:
+        types = to_label_map(path, np.reshape(maps.get('inst_type', ()), (-1, 1)))[:, 0]
+        if len(types) != len(found):
+            problem = f'has {len(types)} types in inst_type for {len(found)} nuclei'
+            raise InputError(path, problem, 'restore it from its source')
+    wrong = np.flatnonzero((types < 1) | (types > highest))
+    if len(wrong):
+        problem = f'gives nucleus {found[wrong[0]]} no type from 1 to {highest}'
+        raise InputError(path, problem, 'restore it from its source')
+    return types
+
+
+def _take(instances: Instances, chosen: NDArray[np.bool_]) -> Instances:
+    rles = [rle for rle, wanted in zip(instances.rles, chosen) if wanted]
+    return Instances(instances.ids[chosen], instances.boxes[chosen], instances.areas[chosen], rles)

@@ -1,0 +1,62 @@
+"""One mask file a cell, as in the 2018 Data Science Bowl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_size, image_files
+from mmcell.errors import InputError
+from mmcell.images import read_label_map, read_size
+from mmcell.structures.rle import Runs, find_runs
+
+
+@LAYOUTS.register_module('instance_png')
+class InstancePng(Layout):
+    """`stage1_train/<id>/images/<one>.png` and `stage1_train/<id>/masks/*.png`, or the folders `<id>` in SRC itself.
+
+    A mask is 0 outside its cell and one other value inside, by custom 255. Cells may overlap and be in pieces. All are
+    of the first class. An empty folder `masks` stands for an image without cells.
+
+    Source: Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl, Nature Methods
+    2019; the files are BBBC038 of the Broad Bioimage Benchmark Collection, https://bbbc.broadinstitute.org/BBBC038.
+    """
+
+    @property
+    def default_class_names(self) -> tuple[str, ...]:
+        """One class."""
+        return ('nucleus',)
+
+    def names(self) -> list[str]:
+        """Names of the folders with an `images` in them, sorted."""
+        names = sorted(path.parent.name for path in self._root.glob('*/images'))
+        if not names:
+            raise InputError(self._root, 'holds no image folder', 'lay images out as <id>/images and <id>/masks')
+        return names
+
+    def read(self, name: str) -> ImageRecord:
+        """Read the image and the masks of one folder."""
+        folder = self._root / name
+        images = image_files(folder / 'images')
+        if len(images) != 1:
+            raise InputError(folder / 'images', f'holds {len(images)} images', 'leave just one there')
+        if not (folder / 'masks').is_dir():
+            problem, cure = 'is missing', 'restore it; leave it empty for an image without cells'
+            raise InputError(folder / 'masks', problem, cure)
+        size = read_size(images[0])
+        cells = [_read_cell(path, images[0], size) for path in image_files(folder / 'masks')]
+        return self._record_of_runs(name, images[0], {1: cells})
+
+    @property
+    def _root(self) -> Path:
+        root = self.source / 'stage1_train'
+        return root if root.is_dir() else self.source
+
+
+def _read_cell(path: Path, image: Path, size: tuple[int, int]) -> Runs:
+    plane = read_label_map(path)
+    check_size(path, plane.shape, image, size)
+    values, runs = find_runs(plane)
+    if len(values) != 1:
+        problem = f'holds {len(values)} values besides 0' if len(values) else 'holds no cell'
+        raise InputError(path, problem, 'save one cell a file, 255 on 0, or remove it')
+    return runs
