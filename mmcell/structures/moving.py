@@ -1,0 +1,95 @@
+"""Moving masks between an image and its tiles, run by run."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmcell.structures.rle import Runs
+
+
+def place(runs: Runs, corner: tuple[int, int], size: tuple[int, int]) -> Runs:
+    """Move masks into another frame: a tile's into the image, or, with a negative corner, the image's into a tile.
+
+    Args:
+        runs: N masks.
+        corner: Where their upper left corner comes to lie in the new frame, x and y in pixels.
+        size: Height and width of the new frame; what falls outside is cut off.
+    """
+    x, y = corner
+    frame = np.array([-x, -y, size[1] - x, size[0] - y])
+    owners, columns, tops, bottoms = _cut(runs, np.broadcast_to(frame, (len(runs), 4)))
+    return _join(owners, columns + x, tops + y, bottoms + y, len(runs), size)
+
+
+def clip(runs: Runs, windows: ArrayLike) -> Runs:
+    """Cut each mask down to its own window of the image.
+
+    Args:
+        runs: N masks.
+        windows: Integer x1, y1, x2, y2 in pixels, (N, 4), or (4,) for all of them.
+    """
+    pieces = _cut(runs, np.broadcast_to(np.asarray(windows, dtype=np.int64), (len(runs), 4)))
+    return _join(*pieces, len(runs), runs.size)
+
+
+def intersections(runs: Runs, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Number of pixels that two masks share, for P pairs of N masks.
+
+    The cost grows with the runs of the pairs, whatever the size of the image.
+
+    Args:
+        runs: N masks.
+        first: Indices of the one mask of each pair, (P,).
+        second: Indices of the other, (P,).
+
+    Returns:
+        Pixels, (P,).
+    """
+    left = runs.select(first)
+    # Positions of one mask lie apart from those of the next, so that one search serves all pairs.
+    stride = runs.size[0] * runs.size[1] + 1
+    starts, ends = runs.starts + runs.owners * stride, runs.ends + runs.owners * stride
+    before = np.concatenate([[0], np.cumsum(ends - starts)])
+
+    def covered(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many pixels of all masks come before each position."""
+        at = np.searchsorted(starts, positions)
+        # The last run that starts before a position may reach beyond it.
+        beyond = np.where(at > 0, ends[at - 1] - positions, 0) if len(ends) else np.zeros(len(at), dtype=np.int64)
+        return before[at] - np.maximum(beyond, 0)
+
+    shift = second[left.owners] * stride
+    shared = np.concatenate([[0], np.cumsum(covered(left.ends + shift) - covered(left.starts + shift))])
+    return np.diff(shared[left.offsets])
+
+
+def _cut(runs: Runs, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Split runs at the columns and cut them to windows, (N, 4): owners, columns, tops and bottoms, all (K,)."""
+    height = runs.size[0]
+    left, right = runs.starts // height, (runs.ends - 1) // height
+    spans = right - left + 1
+    run = np.repeat(np.arange(len(spans)), spans)
+    columns = left[run] + np.arange(len(run)) - (np.cumsum(spans) - spans)[run]
+    owners = runs.owners[run]
+    x1, y1, x2, y2 = windows[owners].T
+    tops = np.maximum(runs.starts[run] - columns * height, np.maximum(y1, 0))
+    bottoms = np.minimum(runs.ends[run] - columns * height, np.minimum(y2, height))
+    inside = (columns >= x1) & (columns < x2) & (tops < bottoms)
+    return owners[inside], columns[inside], tops[inside], bottoms[inside]
+
+
+def _join(
+    owners: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    tops: NDArray[np.int64],
+    bottoms: NDArray[np.int64],
+    count: int,
+    size: tuple[int, int],
+) -> Runs:
+    """The inverse of :func:`_cut`: runs that go on from the bottom of a column to the top of the next become one."""
+    starts, ends = columns * size[0] + tops, columns * size[0] + bottoms
+    apart = (starts[1:] != ends[:-1]) | (owners[1:] != owners[:-1])
+    first, last = np.ones((2, len(starts)), dtype=bool)
+    first[1:], last[:-1] = apart, apart
+    return Runs(starts[first], ends[last], np.searchsorted(owners[first], np.arange(count + 1)), tuple(size))
