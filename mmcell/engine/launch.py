@@ -72,7 +72,10 @@ def check_pretrained(config: Config) -> None:
     Raises:
         InputError: If they are torchvision's and torchvision is not installed, or a file that does not exist.
     """
-    init = config.model.get('backbone', {}).get('init_cfg') or {}
+    model = config.model
+    while 'detector' in model:  # tiles and views wrap a detector
+        model = model.detector
+    init = model.get('backbone', {}).get('init_cfg') or {}
     checkpoint = init.get('checkpoint') if isinstance(init, dict) else None
     if checkpoint is None:
         return

@@ -3,5 +3,7 @@
 from mmcell.models.boxed_mask_head import BoxedRLEMaskHead
 from mmcell.models.cbam import CBAM
 from mmcell.models.cbam_resnet import CBAMResNet
+from mmcell.models.tiled import TiledDetector
+from mmcell.models.tta import CellTTA
 
-__all__ = ['CBAM', 'BoxedRLEMaskHead', 'CBAMResNet']
+__all__ = ['CBAM', 'BoxedRLEMaskHead', 'CBAMResNet', 'CellTTA', 'TiledDetector']

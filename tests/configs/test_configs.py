@@ -29,9 +29,11 @@ def test_config_builds(path):
     config = load_config(ROOT / 'configs' / path)
     assert path.stem.isidentifier()
     init_default_scope('mmdet')
-    model = MODELS.build(config.model)
+    model, settings = MODELS.build(config.model), config.model
+    while 'detector' in settings:
+        model, settings = model.detector, settings.detector
     assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 4
-    assert config.model.test_cfg.rcnn.max_per_img == 1000 and config.model.test_cfg.rcnn.score_thr == 0.05
+    assert settings.test_cfg.rcnn.max_per_img == 1000 and settings.test_cfg.rcnn.score_thr == 0.05
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         for transform in loader.dataset.pipeline:
             TRANSFORMS.build(transform)
@@ -50,6 +52,24 @@ def difference(path: str) -> str:
     for config in (old, new):
         config.pop('train_pipeline')
     return Config.diff(old, new) + '\n'
+
+
+@pytest.mark.parametrize(
+    ('name', 'wrappers'),
+    [
+        ('tiled', [dict(type='TiledDetector', tile=512, overlap=256, scale=2.0)]),
+        ('tta', [dict(type='CellTTA', mirror=(False, True), turns=(0, 1, 2, 3))]),
+        ('tiled_tta', [dict(type='TiledDetector', tile=512, overlap=256, scale=2.0), dict(type='CellTTA')]),
+    ],
+)
+def test_wrappers_change_only_how_experiment_2_predicts(name, wrappers):
+    base, config = (load_config(ROOT / f'configs/cell/{stem}.py') for stem in ('mask_rcnn_aug', f'mask_rcnn_{name}'))
+    model = config.model
+    for wrapper in wrappers:
+        assert {key: value for key, value in model.items() if key != 'detector'} == wrapper
+        model = model.detector
+    assert model == base.model
+    assert config.train_dataloader == base.train_dataloader
 
 
 def test_cbam_is_all_that_experiment_3_adds(tool):
