@@ -72,6 +72,13 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         for line in str(error).splitlines():
             print(f'error: {line}', file=sys.stderr)
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        # torch hands an error of a worker process on as the text of its traceback.
+        _, found, message = str(error).rpartition('mmcell.errors.InputError: ')
+        if not found:
+            raise
+        print(f'error: {message.splitlines()[0]}', file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print('error: interrupted', file=sys.stderr)
         raise SystemExit(130) from None

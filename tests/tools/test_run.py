@@ -99,6 +99,21 @@ def test_missing_data(tmp_path, monkeypatch, tool):
     assert 'annotations/val.json: cannot be read' in only_line(outcome)
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_broken_image_in_a_run(data, tmp_path, tool, workers):
+    for path in data.glob('images/train/*/image.tif'):
+        path.write_bytes(path.read_bytes()[:200])
+    outcome = tool(
+        'train',
+        ROOT / 'configs/demo/mask_rcnn_synthetic.py',
+        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        *(f'train_dataloader.{setting}' for setting in (f'num_workers={workers}', 'persistent_workers=False')),
+    )
+    errors = [line for line in outcome.err.splitlines() if line.startswith('error: ')]
+    assert outcome.status == 2 and len(errors) == 1 and 'Traceback' not in outcome.err
+    assert 'image.tif' in errors[0] and 'restore it' in errors[0]
+
+
 def test_scoring_without_truth(data, tmp_path, tool):
     (tmp_path / 'weights.pth').touch()
     outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth', '--split', 'test')
