@@ -63,7 +63,10 @@ def test_weights_and_class_names(config, tmp_path):
 def test_unfit_checkpoints(config, tmp_path):
     with pytest.raises(InputError, match='is not a checkpoint file'):
         load_model(config, tmp_path / 'nowhere.pth')
-    (tmp_path / 'broken.pth').write_bytes(b'no checkpoint')
+    (tmp_path / 'text.pth').write_bytes(b'no checkpoint')
+    with pytest.raises(InputError, match='is not a checkpoint, or is cut off'):
+        load_model(config, tmp_path / 'text.pth')
+    (tmp_path / 'broken.pth').write_bytes(b'\x80 begins like an old checkpoint')
     with pytest.raises(InputError, match='cannot be loaded'):
         load_model(config, tmp_path / 'broken.pth')
     with pytest.raises(InputError, match='do not match'):

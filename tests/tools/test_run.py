@@ -88,13 +88,16 @@ def test_bad_arguments(tmp_path, tool):
     options = ('--cfg-options', f'model.backbone.init_cfg.checkpoint={weights}')
     assert f'{weights}: does not exist' in only_line(tool('train', config, *options))
     assert 'none.pth: is not a checkpoint' in only_line(tool('test', config, 'none.pth'))
+    torch.save({'state_dict': {}}, weights := tmp_path / 'cut.pth')
+    weights.write_bytes(weights.read_bytes()[:-30])
+    assert 'cut.pth: is not a checkpoint, or is cut off' in only_line(tool('test', config, weights))
     assert 'nowhere.py: does not exist' in only_line(tool('diff', config, 'nowhere.py'))
     assert 'the following arguments are required' in only_line(tool('diff', config))
 
 
 def test_missing_data(tmp_path, monkeypatch, tool):
     monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'nothing'))
-    (tmp_path / 'weights.pth').touch()
+    torch.save({}, tmp_path / 'weights.pth')
     outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth')
     assert 'annotations/val.json: cannot be read' in only_line(outcome)
 
@@ -115,7 +118,7 @@ def test_broken_image_in_a_run(data, tmp_path, tool, workers):
 
 
 def test_scoring_without_truth(data, tmp_path, tool):
-    (tmp_path / 'weights.pth').touch()
+    torch.save({}, tmp_path / 'weights.pth')
     outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth', '--split', 'test')
     assert 'add --format-only' in only_line(outcome)
 
