@@ -1,6 +1,7 @@
 # The data set that tools/convert.py wrote: data/cell/, or the folder that the environment variable MMCELL_DATA names.
 data_root = '{{$MMCELL_DATA:data/cell/}}'
 dataset_type = 'CellDataset'
+_crop_size = 768  # side in pixels of what the configs that train on crops see
 
 # The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
 train_pipeline = [
