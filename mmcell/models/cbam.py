@@ -12,9 +12,10 @@ class ChannelAttention(nn.Module):
     Args:
         channels: Number of channels C.
         reduction: The hidden layer of the shared MLP has C / reduction channels.
+        peak: What the sigmoid is multiplied by: the highest weight.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int, reduction: int = 16, peak: float = 1) -> None:
         super().__init__()
         if not 1 <= reduction <= channels:
             raise ValueError(f'reduction must be between 1 and the number of channels, {channels}, not {reduction}')
@@ -23,11 +24,12 @@ class ChannelAttention(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(channels // reduction, channels, 1, bias=False),
         )
+        self.peak = peak
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights (N, C, 1, 1) in (0, 1) for features (N, C, H, W)."""
+        """Weights (N, C, 1, 1) in (0, peak) for features (N, C, H, W)."""
         average, highest = x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-        return torch.sigmoid(self.mlp(average) + self.mlp(highest))
+        return torch.sigmoid(self.mlp(average) + self.mlp(highest)) * self.peak
 
 
 class SpatialAttention(nn.Module):
@@ -35,18 +37,20 @@ class SpatialAttention(nn.Module):
 
     Args:
         kernel_size: Size of the convolution, odd.
+        peak: See :class:`ChannelAttention`.
     """
 
-    def __init__(self, kernel_size: int = 7) -> None:
+    def __init__(self, kernel_size: int = 7, peak: float = 1) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f'kernel_size must be odd, not {kernel_size}')
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.peak = peak
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weights (N, 1, H, W) in (0, 1) for features (N, C, H, W)."""
+        """Weights (N, 1, H, W) in (0, peak) for features (N, C, H, W)."""
         pooled = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
-        return torch.sigmoid(self.conv(pooled))
+        return torch.sigmoid(self.conv(pooled)) * self.peak
 
 
 class CBAM(nn.Module):
@@ -59,12 +63,26 @@ class CBAM(nn.Module):
         channels: Number of channels C.
         reduction: See :class:`ChannelAttention`.
         kernel_size: See :class:`SpatialAttention`.
+        identity_init: Start as the identity, so that a pretrained network behind the module sees what it was trained
+            on; the paper's module starts by dividing features by about four. The weights become 2 sigmoid(z), which is
+            1 + tanh(z / 2), the gate of Yang et al. (Gated channel transformation, CVPR 2020, equation 5), and the
+            layers that give z start at zero. They have a gradient from the first step on, the layer before them from
+            the second. Parameters have the same names and shapes either way, but not the same meaning.
     """
 
-    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7) -> None:
+    def __init__(self, channels: int, reduction: int = 16, kernel_size: int = 7, identity_init: bool = False) -> None:
         super().__init__()
-        self.channel = ChannelAttention(channels, reduction)
-        self.spatial = SpatialAttention(kernel_size)
+        peak = 2 if identity_init else 1
+        self.channel = ChannelAttention(channels, reduction, peak)
+        self.spatial = SpatialAttention(kernel_size, peak)
+        self.identity_init = identity_init
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Return to the identity, if that is the start; mmengine calls this after its own initialisation."""
+        if self.identity_init:
+            nn.init.zeros_(self.channel.mlp[-1].weight)
+            nn.init.zeros_(self.spatial.conv.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend to features (N, C, H, W); the result has the same shape and dtype."""

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from mmdet.models.backbones import ResNet
 from mmdet.registry import MODELS
-from torch import Tensor, nn
+from mmengine.model import ModuleDict, ModuleList
+from torch import Tensor
 
 from mmcell.models.cbam import CBAM
 
@@ -26,6 +27,8 @@ class CBAMResNet(ResNet):
         cbam_stages: Stages that get attention, counted from 1 (`layer1`).
         reduction: See :class:`CBAM`.
         kernel_size: See :class:`CBAM`.
+        identity_init: See :class:`CBAM`: with a checkpoint of a plain ResNet, the features are at first exactly that
+            ResNet's.
         **kwargs: Arguments of :class:`mmdet.models.ResNet`.
 
     Raises:
@@ -39,6 +42,7 @@ class CBAMResNet(ResNet):
         cbam_stages: Sequence[int] = (2, 3, 4),
         reduction: int = 16,
         kernel_size: int = 7,
+        identity_init: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(depth, **kwargs)
@@ -47,13 +51,14 @@ class CBAMResNet(ResNet):
         if not set(cbam_stages) <= set(range(1, self.num_stages + 1)):
             raise ValueError(f'cbam_stages must be among 1 to {self.num_stages}, not {tuple(cbam_stages)}')
         self.position = position
-        self.cbam = nn.ModuleDict()
+        # Containers that pass `init_weights` on, after rules for all convolutions and before a checkpoint.
+        self.cbam = ModuleDict()
         for stage in sorted(set(cbam_stages)):
             name = self.res_layers[stage - 1]
             layer = getattr(self, name)
             channels = layer[-1].conv2.out_channels * self.block.expansion
             count = len(layer) if position == 'block' else 1
-            self.cbam[name] = nn.ModuleList(CBAM(channels, reduction, kernel_size) for _ in range(count))
+            self.cbam[name] = ModuleList(CBAM(channels, reduction, kernel_size, identity_init) for _ in range(count))
         self._freeze_stages()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

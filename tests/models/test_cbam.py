@@ -44,3 +44,27 @@ def test_formula(reduction, kernel_size):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         CBAM(32, **arguments)
+
+
+def test_identity_init():
+    torch.manual_seed(0)
+    module = CBAM(32, 4, identity_init=True)
+    x = torch.randn(2, 32, 9, 11)
+    assert torch.equal(module(x), x)
+    # The layers that decide have a gradient at once, all others once those have moved.
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for step in range(2):
+        optimizer.zero_grad()
+        (module(x) - 2 * x).square().mean().backward()
+        moved = {name for name, parameter in module.named_parameters() if parameter.grad.any()}
+        assert moved == {'channel.mlp.2.weight', 'spatial.conv.weight'} | ({'channel.mlp.0.weight'} if step else set())
+        optimizer.step()
+    # Weights up to two: with the paper's, an answer above the input could not be learnt.
+    with torch.no_grad():
+        assert (module.channel(x) * module.spatial(module.channel(x) * x)).max() > 1
+
+
+def test_identity_init_has_the_parameters_of_the_default():
+    plain, gated = CBAM(32), CBAM(32, identity_init=True)
+    shapes = [{name: value.shape for name, value in module.state_dict().items()} for module in (plain, gated)]
+    assert shapes[0] == shapes[1]

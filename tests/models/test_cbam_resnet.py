@@ -62,6 +62,38 @@ def test_torchvision_checkpoint_lacks_only_cbam(tmp_path, position, resnet50_che
     assert all(torch.equal(own[key], stored[key]) for key in set(own) & set(stored))
 
 
+@pytest.mark.parametrize('position', ['block', 'stage'])
+def test_identity_init_keeps_the_features_of_a_checkpoint(tmp_path, position):
+    torch.manual_seed(0)
+    plain = ResNet(18, base_channels=8)
+    torch.save(plain.state_dict(), tmp_path / 'plain.pth')
+    pretrained = {'type': 'Pretrained', 'checkpoint': str(tmp_path / 'plain.pth')}
+    everywhere = {'type': 'Kaiming', 'layer': 'Conv2d'}
+    plain.eval()
+    with torch.no_grad():
+        expected = plain(torch.ones(1, 3, 64, 64))
+        for init_cfg in (pretrained, [everywhere, pretrained]):
+            model = build(position=position, identity_init=True, init_cfg=init_cfg)
+            model.init_weights()
+            model.eval()
+            assert all(map(torch.equal, model(torch.ones(1, 3, 64, 64)), expected))
+
+
+def test_identity_init_starts_anew_only_without_a_checkpoint(tmp_path):
+    """Stock's rule for all convolutions leaves the identity alone; trained attention is loaded."""
+    torch.manual_seed(0)
+    model = build(identity_init=True)
+    model.init_weights()
+    decisive = [name for name in model.cbam.state_dict() if name.endswith(('mlp.2.weight', 'conv.weight'))]
+    assert len(decisive) == 12 and not any(model.cbam.state_dict()[name].any() for name in decisive)
+    for parameter in model.cbam.parameters():
+        torch.nn.init.normal_(parameter)
+    torch.save(model.state_dict(), tmp_path / 'trained.pth')
+    again = build(identity_init=True, init_cfg={'type': 'Pretrained', 'checkpoint': str(tmp_path / 'trained.pth')})
+    again.init_weights()
+    assert all(map(torch.equal, again.state_dict().values(), model.state_dict().values()))
+
+
 def test_attention_reaches_only_its_stages():
     torch.manual_seed(0)
     model, plain = build(cbam_stages=(3,)), ResNet(18, base_channels=8)
