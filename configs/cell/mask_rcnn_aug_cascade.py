@@ -1,45 +1,28 @@
 # + a cascade of three box heads, each trained for a higher IoU (Cai & Vasconcelos, CVPR 2018).
 _base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
 
-_head, _rcnn = _base_.model.roi_head, _base_.model.train_cfg.rcnn
-_stages = [(0.5, 1.0), (0.6, 0.5), (0.7, 0.25)]  # least IoU of a positive box, weight of the loss
+_head, _rcnn = _base_.model.roi_head.bbox_head, _base_.model.train_cfg.rcnn
+# Later heads start closer to their targets, so their offsets are divided by smaller standard deviations.
+_stds = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
 model = dict(
+    type='CascadeRCNN',
     roi_head=dict(
         type='CascadeRoIHead',
-        num_stages=len(_stages),
-        stage_loss_weights=[weight for _, weight in _stages],
+        num_stages=3,
+        stage_loss_weights=[1, 0.5, 0.25],
         bbox_head=[
-            dict(
-                **{
-                    key: value
-                    for key, value in _head.bbox_head.items()
-                    if key not in ('bbox_coder', 'reg_class_agnostic')
-                },
-                bbox_coder=dict(
-                    type='DeltaXYWHBBoxCoder',
-                    target_means=[0.0, 0.0, 0.0, 0.0],
-                    # Later stages start closer to their targets.
-                    target_stds=[0.1 / number, 0.1 / number, 0.2 / number, 0.2 / number],
-                ),
-                reg_class_agnostic=True,
-            )
-            for number in range(1, len(_stages) + 1)
+            dict(_head, reg_class_agnostic=True, bbox_coder=dict(_head.bbox_coder, target_stds=stds)) for stds in _stds
         ],
     ),
     train_cfg=dict(
         rcnn=[
             dict(
-                **{key: value for key, value in _rcnn.items() if key != 'assigner'},
+                _rcnn,
                 assigner=dict(
-                    type='MaxIoUAssigner',
-                    pos_iou_thr=iou,
-                    neg_iou_thr=iou,
-                    min_pos_iou=iou,
-                    match_low_quality=False,
-                    ignore_iof_thr=-1,
+                    _rcnn.assigner, pos_iou_thr=iou, neg_iou_thr=iou, min_pos_iou=iou, match_low_quality=False
                 ),
             )
-            for iou, _ in _stages
+            for iou in (0.5, 0.6, 0.7)
         ]
     ),
 )

@@ -1,6 +1,4 @@
-# + an exponential moving average of the weights, which is what is validated and saved.
+# + a moving average of the weights, over the last tenth of the steps at first and at most the last thousand.
 _base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
 
-custom_hooks = [
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.001, gamma=100, update_buffers=True, priority=49)
-]
+custom_hooks = [dict(type='EMAHook', ema_type='MomentumAnnealingEMA', momentum=0.001, gamma=10, update_buffers=True)]
