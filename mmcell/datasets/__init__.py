@@ -3,7 +3,15 @@
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.loading import LoadCellImage
 from mmcell.datasets.loading_masks import LoadCellAnnotations
-from mmcell.datasets.transforms import ChainedResize, LimitLongEdge, RandomBrightness, RandomGrayscale
+from mmcell.datasets.transforms import (
+    ChainedResize,
+    LimitLongEdge,
+    RandomBrightness,
+    RandomGrayscale,
+    RandomHEDJitter,
+    RandomQuarterTurn,
+    RandomZoomCrop,
+)
 
 __all__ = [
     'CellDataset',
@@ -13,4 +21,7 @@ __all__ = [
     'LoadCellImage',
     'RandomBrightness',
     'RandomGrayscale',
+    'RandomHEDJitter',
+    'RandomQuarterTurn',
+    'RandomZoomCrop',
 ]

@@ -1,6 +1,17 @@
-"""Transforms that the reference has and MMDetection has not."""
+"""Transforms that the reference or dense images need and MMDetection has not."""
 
 from mmcell.datasets.transforms.colour import RandomBrightness, RandomGrayscale
 from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
+from mmcell.datasets.transforms.stain import RandomHEDJitter
+from mmcell.datasets.transforms.turn import RandomQuarterTurn
+from mmcell.datasets.transforms.zoom_crop import RandomZoomCrop
 
-__all__ = ['ChainedResize', 'LimitLongEdge', 'RandomBrightness', 'RandomGrayscale']
+__all__ = [
+    'ChainedResize',
+    'LimitLongEdge',
+    'RandomBrightness',
+    'RandomGrayscale',
+    'RandomHEDJitter',
+    'RandomQuarterTurn',
+    'RandomZoomCrop',
+]
