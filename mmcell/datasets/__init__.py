@@ -5,6 +5,7 @@ from mmcell.datasets.loading import LoadCellImage
 from mmcell.datasets.loading_masks import LoadCellAnnotations
 from mmcell.datasets.transforms import (
     ChainedResize,
+    CopyPasteCells,
     LimitLongEdge,
     RandomBrightness,
     RandomGrayscale,
@@ -16,6 +17,7 @@ from mmcell.datasets.transforms import (
 __all__ = [
     'CellDataset',
     'ChainedResize',
+    'CopyPasteCells',
     'LimitLongEdge',
     'LoadCellAnnotations',
     'LoadCellImage',

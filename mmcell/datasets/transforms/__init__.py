@@ -1,6 +1,7 @@
 """Transforms that the reference or dense images need and MMDetection has not."""
 
 from mmcell.datasets.transforms.colour import RandomBrightness, RandomGrayscale
+from mmcell.datasets.transforms.copy_paste import CopyPasteCells
 from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
 from mmcell.datasets.transforms.stain import RandomHEDJitter
 from mmcell.datasets.transforms.turn import RandomQuarterTurn
@@ -8,6 +9,7 @@ from mmcell.datasets.transforms.zoom_crop import RandomZoomCrop
 
 __all__ = [
     'ChainedResize',
+    'CopyPasteCells',
     'LimitLongEdge',
     'RandomBrightness',
     'RandomGrayscale',

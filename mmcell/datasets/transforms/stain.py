@@ -41,14 +41,15 @@ def map_optical_density(
 class RandomHEDJitter(BaseTransform):
     """Vary how strongly a slide is stained: haematoxylin, eosin and residual (DAB) each become alpha * c + beta.
 
-    alpha is uniform in [1 - sigma, 1 + sigma] and beta in [-shift, shift], drawn for each stain: Tellez et al., "Whole-slide
-    mitosis detection in H&E breast histology", IEEE TMI 2018, section III-C, whose light jitter is 0.05 and whose strong one is
-    0.2. Stain vectors are those of Ruifrok and Johnston, "Quantification of histochemical staining by color
-    deconvolution", 2001, as ``skimage.color.rgb2hed`` has them.
+    alpha is uniform in [1 - sigma, 1 + sigma] and beta in [-shift, shift], drawn for each stain: Tellez et al.,
+    "Whole-slide mitosis detection in H&E breast histology", IEEE TMI 2018. Their later comparison ("Quantifying the
+    effects of data augmentation and stain color normalization", MedIA 2019) calls 0.05 light and 0.2 strong. Stain
+    vectors are those of Ruifrok and Johnston, "Quantification of histochemical staining by color deconvolution", 2001,
+    as ``skimage.color.rgb2hed`` has them.
 
     c is a density in natural units (ln), where a nucleus has about 1; scikit-image divides it by ln(1e6) = 13.8, and
-    beta would be as many times stronger. Unlike ``rgb2hed``, negative stains are not cut off, so that without a draw the
-    image is what it was.
+    beta would be as many times stronger. Unlike ``rgb2hed``, negative stains are not cut off, so that an image without
+    jitter, as at test time, is one of those that training sees.
 
     Modified keys: img (uint8, (H, W, 3), BGR).
 
