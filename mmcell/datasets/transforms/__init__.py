@@ -2,6 +2,7 @@
 
 from mmcell.datasets.transforms.colour import RandomBrightness, RandomGrayscale
 from mmcell.datasets.transforms.copy_paste import CopyPasteCells
+from mmcell.datasets.transforms.normalize_stain import NormalizeStain
 from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
 from mmcell.datasets.transforms.stain import RandomHEDJitter
 from mmcell.datasets.transforms.turn import RandomQuarterTurn
@@ -11,6 +12,7 @@ __all__ = [
     'ChainedResize',
     'CopyPasteCells',
     'LimitLongEdge',
+    'NormalizeStain',
     'RandomBrightness',
     'RandomGrayscale',
     'RandomHEDJitter',
