@@ -2,6 +2,7 @@
 data_root = '{{$MMCELL_DATA:data/cell/}}'
 dataset_type = 'CellDataset'
 _crop_size = 768  # side in pixels of what the configs that train on crops see
+_rare_classes = [2, 3]  # labels that some configs show more often
 
 # The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
 train_pipeline = [
