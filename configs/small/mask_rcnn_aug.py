@@ -1,8 +1,9 @@
-# Experiment 2 at a size that learns on two CPU cores: ResNet-18 and a narrow FPN from scratch, crops of 256 px.
+# Experiment 2 at a size that learns CoNSeP on two CPU cores: ResNet-18 and a narrow FPN from scratch, crops of 256 px.
 _base_ = '../cell/mask_rcnn_aug.py'
 
 _channels = 64  # of the FPN and of the heads; Mask R-CNN has 256
 _crop_size = 256
+_rare_classes = [0]  # 2 % of CoNSeP's cells
 
 model = dict(
     backbone=dict(
