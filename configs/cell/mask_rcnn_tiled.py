@@ -1,5 +1,5 @@
 # Experiment 2, predicted in half-overlapping tiles of the image as it is, each seen at twice its size.
-_base_ = './mask_rcnn_aug.py'
+_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
 
 model = dict(_delete_=True, type='TiledDetector', detector=_base_.model, tile=512, overlap=256, scale=2.0)
 
