@@ -20,7 +20,8 @@ class LoadCellImage(BaseTransform):
 
     Required keys: img_path, channel_order (optional, 'rgb').
 
-    Added keys: img (uint8, (H, W, 3), BGR as everywhere in MMDetection), img_shape, ori_shape.
+    Added keys: img (uint8, (H, W, 3), BGR as everywhere in MMDetection), img_shape, ori_shape, scale_factor (1, 1):
+    stock leaves the last to Resize, so that a detector cannot predict from a pipeline without one.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -32,6 +33,7 @@ class LoadCellImage(BaseTransform):
         image = read_image(results['img_path'], results.get('channel_order', 'rgb'))
         results['img'] = np.ascontiguousarray(image[..., ::-1])
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        results['scale_factor'] = (1.0, 1.0)
         return results
 
     def __repr__(self) -> str:

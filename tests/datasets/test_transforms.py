@@ -98,3 +98,12 @@ def test_loading_gives_bgr(class_tiff):
     rgb = LoadCellImage()({'img_path': str(path)})
     assert np.array_equal(rgb['img'], stored[..., ::-1]) and rgb['img_shape'] == rgb['ori_shape'] == (20, 30)
     assert np.array_equal(LoadCellImage()({'img_path': str(path), 'channel_order': 'bgr'})['img'], stored)
+
+
+def test_an_image_is_loaded_at_its_own_scale(tmp_path):
+    """Detectors ask for the scale, and a pipeline need not resize."""
+    path = tmp_path / 'image.tif'
+    cv2.imwrite(str(path), np.zeros((4, 6, 3), dtype=np.uint8))
+    results = LoadCellImage()({'img_path': str(path)})
+    assert results['scale_factor'] == (1.0, 1.0)
+    assert ChainedResize(scale=(12, 8), keep_ratio=True)(results)['scale_factor'] == (2.0, 2.0)
