@@ -1,0 +1,204 @@
+"""One cell, found by several models, folds or scales, becomes one prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from mmcell.structures.moving import intersections
+from mmcell.structures.rle import Runs
+
+Method = Literal['wbf', 'nms']
+
+# Pairs of masks that are compared together: some 20 MB on the way.
+_CHUNK = 1 << 14
+# Votes are counted in whole numbers of this unit, so that halves are halves in whatever order they are added.
+_VOTES = 1 << 40
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions of one image.
+
+    Attributes:
+        boxes: x1, y1, x2, y2 in pixels, (N, 4) float64.
+        scores: (N,) float64, 0 to 1.
+        labels: (N,) int64.
+        masks: N masks of the size of the image.
+    """
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    masks: Runs
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, index: NDArray[np.integer]) -> Predictions:
+        """Some of the predictions, in the order of `index`."""
+        return Predictions(self.boxes[index], self.scores[index], self.labels[index], self.masks.select(index))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Predictions]) -> Predictions:
+        """All predictions of several parts of one image, one part after the other; at least one part."""
+        fields = ([getattr(part, name) for part in parts] for name in ('boxes', 'scores', 'labels'))
+        return cls(*map(np.concatenate, fields), Runs.cat([part.masks for part in parts]))
+
+
+def fuse(
+    members: Sequence[Predictions],
+    weights: Sequence[float] | None = None,
+    iou_thr: float = 0.55,
+    method: Method = 'wbf',
+) -> Predictions:
+    """Bring the predictions of several members of an ensemble on one image together.
+
+    Weighted boxes fusion (Solovyev, Wang & Gabruseva 2021, Image and Vision Computing 107) with masks in the place of
+    boxes: in falling order of weighted score, a prediction joins the cluster of its class whose first, best prediction
+    its mask agrees with most, if the IoU is at least `iou_thr`, and founds a cluster otherwise. A cluster becomes one
+    prediction. Its score is the mean over all members, those that found nothing there counting as 0, so what members
+    agree on rises above the rest; its box is the mean of the boxes, weighted by score; its mask are the pixels to
+    which at least half of the votes go, where each prediction votes with its weighted score.
+
+    A cluster takes one prediction of each member, since a member holds apart what it gives apart. So the predictions
+    of one member alone stay as they are, and copies of them change nothing.
+
+    Predictions whose mask has no pixel are left out.
+
+    Args:
+        members: What each member predicts, on images of one size.
+        weights: How much each member counts, (M,), greater than 0; None counts all alike.
+        iou_thr: Least IoU of two masks that are one cell.
+        method: 'wbf' as above; 'nms' keeps the best of the predictions that agree, as it is.
+
+    Returns:
+        The fused predictions, ordered by falling score.
+
+    Raises:
+        ValueError: If there is no member, the images differ in size, or the weights do not fit.
+    """
+    weights = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not len(members) or len({tuple(member.masks.size) for member in members}) > 1:
+        raise ValueError('members must be predictions of one image')
+    if weights.shape != (len(members),) or not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(f'{len(members)} weights greater than 0 are needed, not {weights.tolist()}')
+    found = Predictions.cat(members)
+    owners = np.repeat(np.arange(len(members)), [len(member) for member in members])
+    filled = np.flatnonzero(found.masks.areas)
+    found, owners = found.select(filled), owners[filled]
+    weighted = found.scores * weights[owners]
+    # Sorted once, so that places are ranks.
+    order = np.argsort(-weighted, kind='stable')
+    found, owners, weighted = found.select(order), owners[order], weighted[order]
+    first, second, ious = _matches(found, owners, iou_thr)
+    if method == 'nms':
+        fused = found.select(_unsuppressed(len(found), first, second))
+    elif method == 'wbf':
+        fused = _average(found, weighted, weights.sum(), _cluster(owners, first, second, ious))
+    else:
+        raise ValueError(f'method must be wbf or nms, not {method}')
+    return fused.select(np.argsort(-fused.scores, kind='stable'))
+
+
+def _matches(
+    found: Predictions, owners: NDArray[np.int64], iou_thr: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of predictions of one class from different members that agree: better, worse and IoU, all (P,)."""
+    boxes = found.masks.boxes
+    bounds = shapely.box(*boxes[:, :2].T, *(boxes[:, :2] + boxes[:, 2:]).T)
+    worse, better = shapely.STRtree(bounds).query(bounds)
+    candidates = (better < worse) & (owners[better] != owners[worse]) & (found.labels[better] == found.labels[worse])
+    better, worse = better[candidates], worse[candidates]
+    areas = found.masks.areas
+    # Two masks cannot agree better than the smaller fits into the larger.
+    fits = np.minimum(areas[better], areas[worse]) >= iou_thr * np.maximum(areas[better], areas[worse])
+    better, worse = better[fits], worse[fits]
+    parts = range(0, len(better), _CHUNK)
+    shared = [intersections(found.masks, better[at : at + _CHUNK], worse[at : at + _CHUNK]) for at in parts]
+    shared = np.concatenate([np.zeros(0, dtype=np.int64), *shared])
+    union = areas[better] + areas[worse] - shared
+    agrees = (shared > 0) & (shared >= iou_thr * union)
+    order = np.lexsort([better[agrees], worse[agrees]])
+    return better[agrees][order], worse[agrees][order], (shared[agrees] / union[agrees])[order]
+
+
+def _unsuppressed(count: int, better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What stays of ranked predictions if each that stays removes the worse ones that agree with it."""
+    kept = np.ones(count, dtype=bool)
+    for some, other in zip(better.tolist(), worse.tolist()):
+        # The pairs are ordered by the worse, so what happens to the better is settled.
+        if kept[some]:
+            kept[other] = False
+    return np.flatnonzero(kept)
+
+
+def _cluster(
+    owners: NDArray[np.int64], better: NDArray[np.int64], worse: NDArray[np.int64], ious: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The cluster of each ranked prediction, (N,), numbered by their best."""
+    founders = np.arange(len(owners))
+    voters = {rank: {owner} for rank, owner in enumerate(owners.tolist())}
+    bounds = np.searchsorted(worse, np.arange(len(owners) + 1))
+    for rank in np.unique(worse).tolist():
+        start, end = bounds[rank : rank + 2]
+        owner, best = int(owners[rank]), 0.0
+        for founder, iou in zip(better[start:end].tolist(), ious[start:end].tolist()):
+            if founders[founder] == founder and iou > best and owner not in voters[founder]:
+                founders[rank], best = founder, iou
+        if best:
+            voters[int(founders[rank])].add(owner)
+    return np.unique(founders, return_inverse=True)[1]
+
+
+def _average(
+    found: Predictions, weighted: NDArray[np.float64], total: float, clusters: NDArray[np.int64]
+) -> Predictions:
+    """One prediction for each cluster."""
+    _, best = np.unique(clusters, return_index=True)
+    # Where all scores are 0, all count alike.
+    shares = np.where(np.bincount(clusters, weighted)[clusters] > 0, weighted, 1)
+    shares = shares / np.bincount(clusters, shares)[clusters]
+    boxes = np.stack([np.bincount(clusters, shares * side) for side in found.boxes.T], axis=1)
+    scores = np.bincount(clusters, weighted) / total
+    masks = _vote(found.masks, np.rint(shares * _VOTES).astype(np.int64), clusters)
+    # With thresholds below a half, members may agree with the best on different parts of it.
+    empty = np.flatnonzero(masks.areas == 0)
+    chosen = np.arange(len(best))
+    chosen[empty] = len(best) + np.arange(len(empty))
+    masks = Runs.cat([masks, found.masks.select(best[empty])]).select(chosen)
+    return Predictions(boxes.reshape(-1, 4), scores, found.labels[best], masks)
+
+
+def _vote(masks: Runs, votes: NDArray[np.int64], clusters: NDArray[np.int64]) -> Runs:
+    """Of each cluster of masks the pixels to which at least half of its votes go, one mask a cluster.
+
+    Args:
+        masks: N masks.
+        votes: Votes of each, (N,).
+        clusters: Cluster of each, (N,), 0 to C - 1, each of which occurs.
+    """
+    count = clusters.max(initial=-1) + 1
+    totals = np.zeros(count, dtype=np.int64)
+    np.add.at(totals, clusters, votes)
+    # Every mask adds its votes where a run starts and takes them back where it ends; positions of one cluster lie
+    # apart from those of the next, so that one sum serves all.
+    stride = masks.size[0] * masks.size[1] + 1
+    shift, change = clusters[masks.owners] * stride, votes[masks.owners]
+    positions = np.concatenate([masks.starts + shift, masks.ends + shift])
+    positions, places = np.unique(positions, return_inverse=True)
+    sums = np.zeros(len(positions), dtype=np.int64)
+    np.add.at(sums, places, np.concatenate([change, -change]))
+    sums = np.cumsum(sums)
+    owners = positions // stride
+    won = (sums > 0) & (2 * sums >= totals[owners])
+    before = np.concatenate([[False], won[:-1]])
+    starts, ends = np.flatnonzero(won & ~before), np.flatnonzero(before & ~won)
+    offsets = np.searchsorted(owners[starts], np.arange(count + 1))
+    positions = positions - owners * stride
+    return Runs(positions[starts], positions[ends], offsets, masks.size)
