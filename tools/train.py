@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
+    from mmcell.checkpoint import check_checkpoint
     from mmcell.engine import launch
 
     config = launch.config_from(args)
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
     if config.load_from:
-        launch.check_checkpoint(config.load_from)
+        check_checkpoint(config.load_from)
     else:
         launch.check_pretrained(config)
     launch.choose_precision(config, args.amp)

@@ -17,12 +17,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
 from torch import nn
 from tqdm import tqdm
 
+from mmcell.checkpoint import check_checkpoint, load_weights
 from mmcell.datasets.cell_dataset import CellDataset
-from mmcell.engine.launch import check_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation.results import Result, sort_results, to_results
 from mmcell.files import write_bytes, write_json
@@ -128,12 +127,7 @@ def load_model(config: Config, checkpoint: str | Path, device: str | None = None
     check_checkpoint(checkpoint)
     init_default_scope(config.get('default_scope', 'mmdet'))
     model = MODELS.build(config.model)
-    try:
-        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
-        load_state_dict(model, content.get('state_dict', content), strict=True)
-    except Exception as error:  # Unpickling a file that is no checkpoint raises what it likes.
-        problem = f'cannot be loaded into the model of {config.filename} ({str(error)[:200]})'
-        raise InputError(checkpoint, problem, 'give a checkpoint of this very config') from None
+    content = load_weights(model, checkpoint)
     try:
         model.to(device or get_device())
     except (RuntimeError, AssertionError) as error:

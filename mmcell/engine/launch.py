@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -55,20 +54,6 @@ def build_runner(config: Config) -> Runner:
     from mmdet.registry import RUNNERS
 
     return RUNNERS.build(config)
-
-
-def check_checkpoint(path: str | Path) -> None:
-    """Refuse a checkpoint that is no file, or is broken or cut off, before a model is built.
-
-    Raises:
-        InputError: If so.
-    """
-    if not Path(path).is_file():
-        raise InputError(path, 'is not a checkpoint file', 'check the path; training writes them to its work folder')
-    # A zip, whose end a half-written file lacks; files of torch before 1.6 are bare pickles.
-    with Path(path).open('rb') as file:
-        if not zipfile.is_zipfile(file) and (file.seek(0) or file.read(1)) != b'\x80':
-            raise InputError(path, 'is not a checkpoint, or is cut off', 'take another one of the run')
 
 
 def check_pretrained(config: Config) -> None:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
-from mmcell.engine.launch import build_runner, check_checkpoint
+from mmcell.checkpoint import check_checkpoint
+from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
 from mmcell.files import read_json, write_json
 from mmcell.submission import write_submission

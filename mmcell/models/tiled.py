@@ -47,6 +47,8 @@ class TiledDetector(DetectorWrapper):
         ValueError: If `overlap` is not less than `tile`.
     """
 
+    reads_windows = True
+
     def __init__(
         self,
         detector: ConfigType,

@@ -19,7 +19,12 @@ class DetectorWrapper(BaseDetector):
 
     Args:
         detector: Config of the detector; its `data_preprocessor` becomes the wrapper's.
+
+    Attributes:
+        reads_windows: Whether it has `predict_windows`, which takes images that are not in memory as a whole.
     """
+
+    reads_windows = False
 
     def __init__(self, detector: ConfigType) -> None:
         detector = MODELS.build(detector)

@@ -34,8 +34,8 @@ def test_config_builds(path):
     assert path.stem.isidentifier()
     init_default_scope('mmdet')
     model, settings = MODELS.build(config.model), config.model
-    while 'detector' in settings:
-        model, settings = model.detector, settings.detector
+    while 'roi_head' not in settings:
+        model, settings = model.detector, settings.get('detector') or settings.detectors[0]
     heads = [model.roi_head.bbox_head, model.roi_head.mask_head]
     heads = [head for each in heads for head in (each if isinstance(each, ModuleList) else [each])]
     assert {head.num_classes for head in heads} == {4}
@@ -79,6 +79,16 @@ def test_wrappers_change_only_how_experiment_2_predicts(name, wrappers):
         model = model.detector
     assert model == base.model
     assert config.train_dataloader == base.train_dataloader
+
+
+def test_the_ensemble_is_of_scales():
+    tiled, ensemble = (
+        load_config(ROOT / f'configs/cell/mask_rcnn_{name}.py').model for name in ('tiled_tta', 'ensemble')
+    )
+    assert ensemble.type == 'EnsembleDetector' and len(ensemble) == 2
+    assert [detector.pop('scale') for detector in ensemble.detectors] == [1.5, 2.0, 2.5]
+    tiled.pop('scale')
+    assert ensemble.detectors == [tiled] * 3
 
 
 def test_cbam_is_all_that_experiment_3_adds(tool):
