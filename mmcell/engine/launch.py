@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from argparse import Namespace
@@ -13,6 +14,7 @@ from mmengine.runner import Runner
 
 from mmcell.config import load_config
 from mmcell.errors import InputError
+from mmcell.torchvision_import import import_torchvision
 
 
 def config_from(args: Namespace) -> Config:
@@ -49,6 +51,9 @@ def choose_precision(config: Config, amp: bool) -> None:
 
 def build_runner(config: Config) -> Runner:
     """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
+    # mmengine logs torchvision's version, and breaks off where that is for another build of torch.
+    with contextlib.suppress(InputError):
+        import_torchvision()
     if 'runner_type' not in config:
         return Runner.from_cfg(config)
     from mmdet.registry import RUNNERS
@@ -60,11 +65,17 @@ def check_pretrained(config: Config) -> None:
     """Refuse backbone weights that cannot be had, before anything is built.
 
     Raises:
-        InputError: If they are torchvision's and torchvision is not installed, or a file that does not exist.
+        InputError: If they are torchvision's and torchvision is not installed, or a file that does not exist, or those
+            of a TimmBackbone cannot be had.
     """
     model = config.model
     while 'detector' in model:  # tiles and views wrap a detector
         model = model.detector
+    if model.get('backbone', {}).get('type') == 'TimmBackbone':
+        from mmcell.models.timm_backbone import check_timm_backbone
+
+        check_timm_backbone(model.backbone, model.get('neck'))
+        return
     init = model.get('backbone', {}).get('init_cfg') or {}
     checkpoint = init.get('checkpoint') if isinstance(init, dict) else None
     if checkpoint is None:

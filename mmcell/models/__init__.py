@@ -5,6 +5,7 @@ from mmcell.models.cbam import CBAM
 from mmcell.models.cbam_resnet import CBAMResNet
 from mmcell.models.ensemble import EnsembleDetector
 from mmcell.models.tiled import TiledDetector
+from mmcell.models.timm_backbone import TimmBackbone
 from mmcell.models.tta import CellTTA
 
-__all__ = ['CBAM', 'BoxedRLEMaskHead', 'CBAMResNet', 'CellTTA', 'EnsembleDetector', 'TiledDetector']
+__all__ = ['CBAM', 'BoxedRLEMaskHead', 'CBAMResNet', 'CellTTA', 'EnsembleDetector', 'TiledDetector', 'TimmBackbone']

@@ -1,0 +1,229 @@
+"""Backbones of timm (Wightman, https://github.com/huggingface/pytorch-image-models) with a pyramid of features."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmcell.errors import InputError
+from mmcell.torchvision_import import import_torchvision
+
+
+@MODELS.register_module()
+class TimmBackbone(BaseModule):
+    """A model of timm, cut off behind the last stage that is wanted.
+
+    For models whose stages follow each other with falling resolution, such as ConvNeXt-V2 (Woo et al., CVPR 2023) or
+    ResNets. Weights are loaded by :meth:`init_weights`, so a model that is built for testing needs none.
+
+    Args:
+        name: timm's name of the model, with or without the name of published weights, such as
+            'convnextv2_base.fcmae_ft_in22k_in1k'.
+        out_indices: Which of timm's feature maps to give, counted from 0; the neck needs their :attr:`channels`.
+        pretrained: Whether to start from the weights that timm publishes under `name`, which it fetches from the
+            Hugging Face hub and caches.
+        frozen_stages: How many stages (feature maps of timm) are frozen, with all that is in front of them; 0 freezes
+            the stem alone, -1 nothing.
+        drop_path_rate: Chance to drop a residual branch of the last block, falling to 0 towards the first (Huang et
+            al., Deep networks with stochastic depth, ECCV 2016).
+        init_cfg: `dict(type='Pretrained', checkpoint=FILE)` starts from a file instead, `.pth` or `.safetensors`, with
+            the names of timm's whole model or of its features; `prefix` picks a part of a detector's checkpoint.
+        **kwargs: Further arguments of :func:`timm.create_model`.
+
+    Attributes:
+        channels: Channels of each feature map.
+        strides: Pixels of the image a pixel of each feature map.
+
+    Raises:
+        InputError: If timm is not installed or does not know the model.
+        ValueError: If the model has no pyramid of stages or fewer than `frozen_stages`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        pretrained: bool = False,
+        frozen_stages: int = -1,
+        drop_path_rate: float = 0.0,
+        init_cfg: dict | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(init_cfg)
+        if drop_path_rate:
+            kwargs['drop_path_rate'] = drop_path_rate
+        self.name, self.pretrained = name, pretrained
+        self.net = _create(name, out_indices=tuple(out_indices), **kwargs)
+        self.channels: list[int] = self.net.feature_info.channels()
+        self.strides: list[int] = self.net.feature_info.reduction()
+        # timm calls the module `stages.0` of a model `stages_0` where it gives features.
+        self._stages = [stage['module'].replace('.', '_') for stage in self.net.feature_info.info]
+        if frozen_stages > len(self._stages):
+            raise ValueError(f'frozen_stages must be at most {len(self._stages)}, not {frozen_stages}')
+        self.frozen_stages = frozen_stages
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps (N, channels[i], H / strides[i], W / strides[i]) of images (N, 3, H, W)."""
+        maps = self.net(x)
+        if self.net.output_fmt == 'NHWC':
+            maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
+        return tuple(maps)
+
+    def init_weights(self) -> None:
+        """Load the weights that `init_cfg` or `pretrained` asks for; without either, timm's own initialisation stays.
+
+        Raises:
+            InputError: If they cannot be had or are another model's.
+        """
+        init_cfg = self.init_cfg or {}
+        if 'prefix' in init_cfg:
+            super().init_weights()
+        elif 'checkpoint' in init_cfg:
+            self._load(init_cfg['checkpoint'], _read(init_cfg['checkpoint']))
+        elif self.pretrained:
+            self._load(self.name, fetch_weights(self.name))
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Switch between training and evaluation; what is frozen stays in the latter."""
+        super().train(mode)
+        self._freeze()
+        return self
+
+    def _load(self, source: str, state: Mapping[str, Tensor]) -> None:
+        own = self.net.state_dict()
+        found = {name: state[each] for name in own for each in (name, _full_name(name)) if each in state}
+        unfit = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
+        if unfit:
+            problem = f'does not fit {self.name}: {len(unfit)} of its {len(own)} weights are missing or of another size'
+            raise InputError(
+                source, f'{problem}, such as {_full_name(unfit[0])}', 'give the weights of this very model'
+            )
+        self.net.load_state_dict(found)
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        end = self._stages[self.frozen_stages] if self.frozen_stages < len(self._stages) else None
+        for name, module in self.net.items():
+            if name == end:
+                break
+            module.eval()
+            module.requires_grad_(False)
+
+
+def check_timm_backbone(backbone: Mapping[str, Any], neck: Mapping[str, Any] | None = None) -> None:
+    """Refuse a :class:`TimmBackbone` that cannot be built or whose weights cannot be had; fetches published weights.
+
+    Args:
+        backbone: Config of the backbone.
+        neck: Config of the neck; its `in_channels` have to be those of the features.
+
+    Raises:
+        InputError: If so.
+    """
+    settings = {key: value for key, value in backbone.items() if key != 'type'}
+    model = TimmBackbone(**settings)
+    wanted = (neck or {}).get('in_channels', model.channels)
+    if list(wanted) != model.channels:
+        raise InputError(
+            'model.neck.in_channels', f'is {list(wanted)}, which {model.name} does not give', f'set {model.channels}'
+        )
+    model.init_weights()
+
+
+def fetch_weights(name: str) -> dict[str, Tensor]:
+    """The weights that timm publishes under a name, from its cache or the Hugging Face hub.
+
+    Raises:
+        InputError: If there are none or the hub cannot be reached.
+    """
+    repository = _find(name).hf_hub_id
+    cure = (
+        f'fetch model.safetensors of {repository} where the hub can be reached and set '
+        "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE), or set model.backbone.pretrained=False"
+    )
+    if not repository:
+        raise InputError('model.backbone.name', f'timm publishes no weights for {name!r}', 'name others')
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return _read(hf_hub_download(repository, 'model.safetensors', local_files_only=True))
+    except LocalEntryNotFoundError:
+        pass
+    try:
+        # Asked first, because the hub's client takes half a minute to see that there is no network.
+        with contextlib.suppress(HTTPError):
+            urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=10).close()
+        return _read(hf_hub_download(repository, 'model.safetensors'))
+    except OSError as error:
+        raise InputError(name, f'the weights cannot be fetched ({str(error)[:200]})', cure) from None
+
+
+def import_timm() -> ModuleType:
+    """timm, also where torchvision, which it imports, is one for another build of torch.
+
+    Raises:
+        InputError: If either is not installed.
+    """
+    import_torchvision()
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise InputError(
+            'TimmBackbone', f'needs the package {error.name}, which is not installed', 'run tools/setup.sh --force'
+        ) from None
+    return timm
+
+
+def _find(name: str) -> Any:
+    """What timm knows about a model and its weights, a `PretrainedCfg`."""
+    timm = import_timm()
+    architecture = name.split('.')[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        raise InputError('model.backbone.name', f'timm knows no {name!r}', f'did you mean one of {near}?')
+    try:
+        return timm.get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        tags = [each.partition('.')[2] for each in timm.list_pretrained(f'{architecture}.*')]
+        problem = f'timm knows no weights {name!r}'
+        raise InputError('model.backbone.name', problem, f'{architecture} has {", ".join(tags)}') from None
+
+
+def _create(name: str, **kwargs: Any) -> nn.ModuleDict:
+    timm = import_timm()
+    _find(name)
+    net = timm.create_model(name, features_only=True, **kwargs)
+    if not isinstance(net, timm.models.FeatureListNet):
+        raise ValueError(f'{name} has no stages that follow each other')
+    return net
+
+
+def _read(path: str) -> dict[str, Tensor]:
+    from timm.models import load_state_dict
+
+    if not Path(path).is_file():
+        raise InputError(path, 'does not exist', 'set model.backbone.init_cfg.checkpoint to a file of weights')
+    try:
+        return load_state_dict(str(path))
+    except Exception as error:  # unpickling a file that is no checkpoint raises what it likes
+        problem = f'cannot be read as weights ({type(error).__name__}: {str(error)[:200]})'
+        raise InputError(path, problem, 'give a .pth or .safetensors file of timm') from None
+
+
+def _full_name(name: str) -> str:
+    """Name of a weight of the features in the whole model: `stages_0.x` is `stages.0.x` there."""
+    stage, _, rest = name.partition('.')
+    return f'{".".join(stage.rsplit("_", 1))}.{rest}'
