@@ -23,6 +23,7 @@ _PACKAGES = {
 def _register() -> None:
     try:
         import mmdet.registry
+        from mmengine.config.utils import MODULE2PACKAGE
     except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
     for name, package in _PACKAGES.items():
@@ -31,6 +32,8 @@ def _register() -> None:
             import_module(package)
         elif package not in registry._locations:
             registry._locations.append(package)
+    # MMEngine inherits `mmcell::…` configs only from packages that this table of its names knows.
+    MODULE2PACKAGE['mmcell'] = 'mmcell'
 
 
 _register()

@@ -78,7 +78,18 @@ def diff_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     skipped = VARIABLES | {'work_dir'}
-    return {key: value for key, value in config.items() if key not in skipped and not key.startswith('_')}
+    return {
+        key: _without_scopes(value) for key, value in config.items() if key not in skipped and not key.startswith('_')
+    }
+
+
+def _without_scopes(value: Any) -> Any:
+    """`value` without what MMEngine notes at each part that comes from a `package::` config."""
+    if isinstance(value, Mapping):
+        return {key: _without_scopes(item) for key, item in value.items() if key != '_scope_'}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_scopes(item) for item in value)
+    return value
 
 
 def _diff_mappings(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str) -> list[str]:
