@@ -22,9 +22,7 @@ ABLATIONS = {
     'cell/mask_rcnn_cbam.py': 'cell/mask_rcnn.py',
     'cell/mask_rcnn_cbam_aug.py': 'cell/mask_rcnn_aug.py',
     'cell/mask_rcnn_cbam_stage.py': 'cell/mask_rcnn_cbam.py',
-    **{
-        f'cell/{path.name}': 'cell/mask_rcnn_aug.py' for path in (ROOT / 'configs/cell').glob('mask_rcnn_aug_*.py')
-    },
+    **{f'cell/{path.name}': 'cell/mask_rcnn_aug.py' for path in (ROOT / 'configs/cell').glob('mask_rcnn_aug_*.py')},
 }
 
 

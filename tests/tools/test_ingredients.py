@@ -19,14 +19,6 @@ OPTIONS = (
         for setting in ('num_workers=0', 'persistent_workers=False')
     ),
 )
-#: What a config needs beside a small base.
-OWN_OPTIONS = {
-    'mask_rcnn_aug_convnextv2': (
-        'model.backbone.model_name=convnextv2_atto',
-        'model.backbone.pretrained=False',
-        'model.neck.in_channels=(40,80,160,320)',
-    ),
-}
 
 
 @pytest.mark.slow
@@ -36,7 +28,7 @@ def test_trains_and_submits(name, tmp_path, monkeypatch, tool):
     assert tool('convert', 'class_tiff', tmp_path / 'source', '--out', tmp_path / 'data').status == 0
     monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
     monkeypatch.setenv('MMCELL_BASE', '../small/mask_rcnn_aug.py')
-    config, options = CONFIGS / 'cell' / f'{name}.py', ('--cfg-options', *OPTIONS, *OWN_OPTIONS.get(name, ()))
+    config, options = CONFIGS / 'cell' / f'{name}.py', ('--cfg-options', *OPTIONS)
     outcome = tool('train', config, '--work-dir', tmp_path / 'work', *options)
     assert outcome.status == 0, outcome.err
     files = config, tmp_path / 'work/epoch_1.pth', '--out', tmp_path / 'out'
