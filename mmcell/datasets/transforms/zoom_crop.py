@@ -95,9 +95,10 @@ class RandomZoomCrop(BaseTransform):
         image = results['img']
         whole = np.array(image.shape[:2])
         size = np.array(self.size)
-        window = np.clip(np.rint(size / zoom).astype(int), 1, whole)
+        wanted = np.maximum(np.rint(size / zoom).astype(int), 1)
+        window = np.minimum(wanted, whole)
         # A window that the image limits is zoomed as much as one that it does not.
-        shown = np.where(window < whole, size, np.clip(np.rint(window * zoom).astype(int), 1, size))
+        shown = np.where(wanted <= whole, size, np.clip(np.rint(window * zoom).astype(int), 1, size))
         low, high = np.zeros(2, dtype=int), whole - window
         if rare < self.rare_prob:
             low, high = self._around_a_cell(results, numbers[:2], window, high)
@@ -125,7 +126,7 @@ class RandomZoomCrop(BaseTransform):
         before = results.get('scale_factor', (1.0, 1.0))
         results['img'] = out
         results['img_shape'] = self.size
-        results['scale_factor'] = (before[0] * width / window[1], before[1] * height / window[0])
+        results['scale_factor'] = (float(before[0] * width / window[1]), float(before[1] * height / window[0]))
         return results
 
     def _around_a_cell(
