@@ -11,8 +11,8 @@ from mmcell.converters.summary import summarise
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Convert a data set to DST/annotations/{train,val,trainval,test}.json and the link DST/images; nothing is '
-        'written unless all of it is valid.',
+        'Convert a data set to DST/annotations/{train,val,trainval,test}.json and the link DST/images, with --folds '
+        'also fold0_train.json, fold0_val.json and so on; nothing is written unless all of it is valid.',
         'python tools/convert.py class_tiff path/to/data --out data/cell',
     )
     parser.add_argument('layout', choices=sorted(LAYOUTS.module_dict), help='layout of the source')
@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--group-by',
         metavar='REGEX',
         help='keep images whose names agree in this on one side (default: none; the patient for monusac_xml)',
+    )
+    parser.add_argument(
+        '--folds', type=int, metavar='K', help='also split all annotated images into K folds; MMCELL_FOLD chooses one'
     )
     parser.add_argument('--classes', nargs='+', default=(), metavar='NAME', help='names of the classes, in order')
     parser.add_argument(
@@ -39,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         val_ratio=args.val_ratio,
         seed=args.seed,
         group_by=args.group_by,
+        folds=args.folds,
         workers=args.workers,
         channel_order=args.channel_order,
         overwrite=args.overwrite,

@@ -1,6 +1,9 @@
 # The data set that tools/convert.py wrote: data/cell/, or the folder that the environment variable MMCELL_DATA names.
 data_root = '{{$MMCELL_DATA:data/cell/}}'
 dataset_type = 'CellDataset'
+# train.json and val.json, or of the fold that MMCELL_FOLD names fold0_train.json and fold0_val.json.
+_fold = '{{$MMCELL_FOLD:none}}'
+_prefix = '' if _fold == 'none' else f'fold{_fold}_'
 _crop_size = 768  # side in pixels of what the configs that train on crops see
 _rare_classes = [2, 3]  # labels that some configs show more often
 
@@ -28,7 +31,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file='annotations/train.json',
+        ann_file=f'annotations/{_prefix}train.json',
         data_prefix=dict(img='images/'),
         pipeline=train_pipeline,
     ),
@@ -42,7 +45,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file='annotations/val.json',
+        ann_file=f'annotations/{_prefix}val.json',
         data_prefix=dict(img='images/'),
         test_mode=True,
         pipeline=test_pipeline,
@@ -66,8 +69,10 @@ test_dataloader = dict(
 )
 
 val_evaluator = [
-    dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/val.json'),
-    dict(type='CellMetric', ann_file=f'{data_root}/annotations/val.json'),  # picks its score threshold here, on val
+    dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/{_prefix}val.json'),
+    dict(
+        type='CellMetric', ann_file=f'{data_root}/annotations/{_prefix}val.json'
+    ),  # picks its score threshold here, on val
 ]
 test_evaluator = dict(
     type='DenseCocoMetric',

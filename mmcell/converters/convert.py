@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mmcell.converters.base import ImageRecord, Layout, TestImage
-from mmcell.converters.split import split_names
+from mmcell.converters.split import split_folds, split_names
 from mmcell.errors import InputError, raise_all
 from mmcell.files import write_bytes, write_json
 from mmcell.images import ChannelOrder
@@ -31,7 +31,7 @@ _layout: Layout
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion found: the records by name, the split, the test images if there is a list of them."""
+    """What a conversion found: the records by name, the split, the test images if there are any, the folds."""
 
     records: dict[str, ImageRecord]
     train: list[str]
@@ -39,6 +39,7 @@ class Conversion:
     test: list[TestImage] | None
     class_names: Sequence[str]
     warnings: list[str]
+    folds: list[list[str]]
 
 
 def convert(
@@ -48,11 +49,15 @@ def convert(
     val_ratio: float = 0.2,
     seed: int = 42,
     group_by: str | None = None,
+    folds: int | None = None,
     workers: int | None = None,
     channel_order: ChannelOrder = 'rgb',
     overwrite: bool = False,
 ) -> Conversion:
     """Write `annotations/{train,val,trainval,test}.json` and the link `images` to the source below `out`.
+
+    With `folds` also `annotations/fold<k>_{train,val}.json`, k from 0: of all annotated images, each is in one fold's
+    val and in the train of the others.
 
     If the images are no files, they are written to `pixels` below `out` as PNG, and `images` links to that. A split
     that the source comes with is kept; `val_ratio`, `seed` and `group_by` then do nothing.
@@ -65,6 +70,7 @@ def convert(
         val_ratio: See :func:`split_names`.
         seed: See :func:`split_names`.
         group_by: See :func:`split_names`; None takes that of the layout.
+        folds: Number of folds, see :func:`split_folds`; None writes none.
         workers: Number of processes; None takes one per available core.
         channel_order: Order of the colours in the image files, recorded for :class:`CellDataset`.
         overwrite: Replace what an earlier conversion wrote.
@@ -76,7 +82,8 @@ def convert(
     out = Path(out)
     _check_target(layout, out, overwrite)
     names = layout.names()
-    train, val = layout.split() or split_names(names, val_ratio, seed, group_by or layout.group_by)
+    group_by = group_by or layout.group_by
+    train, val = layout.split() or split_names(names, val_ratio, seed, group_by)
     test = layout.test_images()
     records = {record.name: record for record in _read_all(layout, names, workers)}
     contents = {
@@ -88,8 +95,22 @@ def convert(
         contents['test'] = _dataset(
             [_image(image.id, image.file_name, image.size) for image in test], [], layout, channel_order
         )
+    parts = [] if folds is None else split_folds(names, folds, _cells(records, layout), seed, group_by)
+    for index, part in enumerate(parts):
+        rest = sorted(set(names) - set(part))
+        contents[f'fold{index}_train'] = _annotated(records, rest, layout, channel_order)
+        contents[f'fold{index}_val'] = _annotated(records, part, layout, channel_order)
     _write(out, layout, contents, names, workers)
-    return Conversion(records, train, val, test, layout.class_names, layout.warnings)
+    return Conversion(records, train, val, test, layout.class_names, layout.warnings, parts)
+
+
+def _cells(records: dict[str, ImageRecord], layout: Layout) -> dict[str, list[int]]:
+    """Cells of each class in each image."""
+    categories = range(1, len(layout.class_names) + 1)
+    return {
+        name: [len(record.instances[each].rles) if each in record.instances else 0 for each in categories]
+        for name, record in records.items()
+    }
 
 
 def _check_target(layout: Layout, out: Path, overwrite: bool) -> None:

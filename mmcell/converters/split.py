@@ -1,10 +1,12 @@
-"""Splitting images into train and val, as the reference did, and without leaking groups."""
+"""Splitting images into train and val, as the reference did, and into folds; without leaking groups."""
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from mmcell.errors import InputError
 
@@ -33,9 +35,7 @@ def split_names(
     """
     if not 0 <= val_ratio < 1:
         raise InputError('--val-ratio', f'{val_ratio} is out of range', 'give a share of at least 0 and below 1')
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(_group(name, group_by), []).append(name)
+    groups = _groups(names, group_by)
     keys = sorted(groups)
     random.Random(seed).shuffle(keys)
     wanted = int(val_ratio * len(names))
@@ -44,6 +44,64 @@ def split_names(
         if len(val) + len(groups[key]) <= wanted:
             val.update(groups[key])
     return [name for name in sorted(names) if name not in val], sorted(val)
+
+
+def split_folds(
+    names: Sequence[str],
+    folds: int,
+    cells: Mapping[str, Sequence[int]],
+    seed: int = 42,
+    group_by: str | None = None,
+) -> list[list[str]]:
+    """Split names into folds of about as many images each, and of each class about as many cells.
+
+    Groups are shuffled, and given out by falling number of images, each to a fold that has the fewest images so far;
+    of several such, to the one where the cells of each class then come out most even. Of as many groups of one size as
+    there are folds, those with much of a class come first, while there is a choice. The folds differ by no more images
+    than the largest group has.
+
+    Args:
+        names: Names of the images, unique.
+        folds: Number of folds.
+        cells: Cells of each class in each image.
+        seed: Seed of the shuffle.
+        group_by: See :func:`split_names`.
+
+    Returns:
+        Sorted names of each fold; none is empty.
+
+    Raises:
+        InputError: If there are less than two folds or more folds than groups, or `group_by` is no regular expression
+            or misses a name.
+    """
+    groups = _groups(names, group_by)
+    if not 2 <= folds <= len(groups):
+        kind = 'images' if group_by is None else 'groups of images'
+        cure = f'give 2 to {len(groups)}' if len(groups) > 1 else 'leave it out'
+        raise InputError('--folds', f'{folds} folds cannot be made of {len(groups)} {kind}', cure)
+    keys = sorted(groups)
+    random.Random(seed).shuffle(keys)
+    keys.sort(key=lambda key: -len(groups[key]))
+    # In shares of all cells of a class, so that a rare class counts as much as a frequent one.
+    total = np.maximum(np.sum([cells[name] for name in names], axis=0), 1)
+    shares = {key: np.sum([cells[name] for name in groups[key]], axis=0) / total for key in keys}
+    parts: list[list[str]] = [[] for _ in range(folds)]
+    held = np.zeros((folds, len(total)))
+    for start in range(0, len(keys), folds):
+        for key in sorted(keys[start : start + folds], key=lambda key: (-len(groups[key]), -max(shares[key]))):
+            # What the squares of the shares would rise by: most where the fold has much of what the group has.
+            rises = held @ shares[key]
+            fold = min(range(folds), key=lambda index: (len(parts[index]), rises[index]))
+            parts[fold] += groups[key]
+            held[fold] += shares[key]
+    return [sorted(part) for part in parts]
+
+
+def _groups(names: Sequence[str], group_by: str | None) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in sorted(names):
+        groups.setdefault(_group(name, group_by), []).append(name)
+    return groups
 
 
 def _group(name: str, group_by: str | None) -> str:

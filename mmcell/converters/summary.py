@@ -37,6 +37,7 @@ def summarise(conversion: Conversion, channel_order: ChannelOrder = 'rgb') -> st
         f'image height      {_percentiles(record.size[0] for record in records)}',
         f'image width       {_percentiles(record.size[1] for record in records)}',
     ]
+    lines += [_fold_line(conversion, index) for index in range(len(conversion.folds))]
     crowds = sum(len(regions.rles) for record in records for regions in record.crowds.values())
     if crowds:
         lines.append(f'crowd regions     {crowds}, ignored in training and scoring')
@@ -54,15 +55,18 @@ def _areas(records: Iterable[ImageRecord]) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype=np.int64), *areas])
 
 
-def _counts(conversion: Conversion) -> list[int]:
+def _counts(conversion: Conversion, names: Iterable[str] | None = None) -> list[int]:
+    records = [conversion.records[name] for name in names or conversion.records]
     return [
-        sum(
-            len(record.instances[category].rles)
-            for record in conversion.records.values()
-            if category in record.instances
-        )
+        sum(len(record.instances[category].rles) for record in records if category in record.instances)
         for category in range(1, len(conversion.class_names) + 1)
     ]
+
+
+def _fold_line(conversion: Conversion, index: int) -> str:
+    names = conversion.folds[index]
+    counts = ', '.join(f'{name} {count}' for name, count in zip(conversion.class_names, _counts(conversion, names)))
+    return f'fold {index}            {len(names)} val images: {counts}'
 
 
 def _percentiles(values: Iterable[float]) -> str:

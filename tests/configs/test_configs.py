@@ -107,6 +107,17 @@ def test_data_root_comes_from_the_environment(monkeypatch):
     assert all(metric.ann_file == 'elsewhere/annotations/val.json' for metric in config.val_evaluator)
 
 
+def test_the_fold_comes_from_the_environment(monkeypatch):
+    whole = load_config(ROOT / 'configs/cell/mask_rcnn.py')
+    monkeypatch.setenv('MMCELL_FOLD', '3')
+    config = load_config(ROOT / 'configs/cell/mask_rcnn.py')
+    assert config.train_dataloader.dataset.ann_file == 'annotations/fold3_train.json'
+    assert config.val_dataloader.dataset.ann_file == 'annotations/fold3_val.json'
+    assert all(metric.ann_file.endswith('/annotations/fold3_val.json') for metric in config.val_evaluator)
+    assert config.test_dataloader == whole.test_dataloader and config.test_evaluator == whole.test_evaluator
+    assert whole.train_dataloader.dataset.ann_file == 'annotations/train.json'
+
+
 def test_the_reference_recipe():
     config = load_config(ROOT / 'configs/cell/mask_rcnn.py')
     backbone, model = config.model.backbone, config.model

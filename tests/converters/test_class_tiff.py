@@ -118,6 +118,31 @@ def relist(source: Path, change) -> None:
 
 
 FIRST = 'train/slide0_crop0'
+
+
+def test_folds(class_tiff, tmp_path, tool):
+    arguments = ('class_tiff', class_tiff, '--out', tmp_path / 'out', '--group-by', r'slide\d')
+    outcome = tool('convert', *arguments, '--folds', 3)
+    assert outcome.status == 0, outcome.err
+    lines = [line.split() for line in outcome.out.splitlines() if line.startswith('fold')]
+    assert lines[2] == 'fold 2 2 val images: epithelial 4, lymphocyte 0, neutrophil 2, macrophage 0'.split()
+    found = annotations_by_name(load(tmp_path / 'out', 'trainval'))
+    ids = {image['file_name']: image['id'] for image in load(tmp_path / 'out', 'trainval')['images']}
+    validated = []
+    for fold in range(3):
+        train, val = (load(tmp_path / 'out', f'fold{fold}_{side}') for side in ('train', 'val'))
+        assert annotations_by_name(train) | annotations_by_name(val) == found
+        assert len(train['images']) == 4 and len({image['file_name'][:12] for image in val['images']}) == 1
+        assert all(ids[image['file_name']] == image['id'] for image in train['images'] + val['images'])
+        validated += annotations_by_name(val)
+    assert sorted(validated) == sorted(found)
+    # Without folds the earlier ones go, and the other files are the same.
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'out/annotations').iterdir()}
+    assert tool('convert', *arguments, '--overwrite').status == 0
+    after = {path.name: path.read_bytes() for path in (tmp_path / 'out/annotations').iterdir()}
+    assert after == {name: content for name, content in before.items() if not name.startswith('fold')}
+
+
 ERRORS = {
     'truncated image': (lambda s: cut(s / FIRST / 'image.tif'), 'image.tif', 'truncated'),
     'truncated mask': (lambda s: cut(s / FIRST / 'class1.tif'), 'class1.tif', 'truncated'),
@@ -188,6 +213,8 @@ def test_all_bad_images_are_named(class_tiff, tmp_path, tool):
         ('--group-by', '('),
         ('--group-by', 'nothing'),
         ('--workers', '0'),
+        ('--folds', '7'),
+        ('--folds', '1'),
     ],
 )
 def test_bad_arguments(class_tiff, tmp_path, tool, arguments):

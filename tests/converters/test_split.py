@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mmcell.converters.split import split_names
+from mmcell.converters.split import split_folds, split_names
+from mmcell.errors import InputError
 
 
 @pytest.mark.parametrize('count', [1, 4, 5, 209])
@@ -29,3 +33,58 @@ def test_groups_stay_on_one_side(seed):
     assert sorted(train + val) == sorted(names)
     assert not {name[:6] for name in train} & {name[:6] for name in val}
     assert 0 < len(val) <= 0.3 * len(names)
+
+
+group_sizes = st.lists(st.integers(1, 5), min_size=2, max_size=25)
+
+
+@given(group_sizes, st.data(), st.integers(0, 5))
+def test_folds_are_a_partition_that_keeps_groups_together(sizes, data, seed):
+    names = [f'tile{tile:02d}_crop{crop}' for tile, size in enumerate(sizes) for crop in range(size)]
+    folds = data.draw(st.integers(2, len(sizes)))
+    rng = np.random.default_rng(seed)
+    cells = {name: rng.integers(0, 9, 3).tolist() for name in names}
+    parts = split_folds(names, folds, cells, seed, r'tile\d+')
+    assert sorted(name for part in parts for name in part) == names
+    assert all(part == sorted(part) and part for part in parts)
+    owners = {name[:6]: {index for index, part in enumerate(parts) if name in part} for name in names}
+    for name in names:
+        assert owners[name[:6]] == {index for index, part in enumerate(parts) if name in part}
+    counts = [len(part) for part in parts]
+    assert max(counts) - min(counts) <= max(sizes)
+    # The order of the names does not matter, the seed alone decides.
+    assert split_folds(names[::-1], folds, cells, seed, r'tile\d+') == parts
+
+
+def test_folds_of_single_images_are_as_even_as_can_be():
+    names = [f'image{index:03d}' for index in range(23)]
+    parts = split_folds(names, 5, {name: [1] for name in names})
+    assert sorted(map(len, parts)) == [4, 4, 5, 5, 5]
+    assert split_folds(names, 5, {name: [1] for name in names}, seed=1) != parts
+
+
+def test_rare_cells_are_spread():
+    """Better than without a look at the cells, whatever the seed."""
+    rng = np.random.default_rng(0)
+    names = [f'image{index:03d}' for index in range(60)]
+    cells = {name: [int(rng.integers(20, 90)), 30 * (rng.random() < 0.15)] for name in names}
+    blind = {name: [1] for name in names}
+
+    def spread(parts):
+        shares = np.array([[sum(cells[name][each] for name in part) for each in (0, 1)] for part in parts])
+        return (shares / shares.sum(axis=0)).std(axis=0).sum()
+
+    even = [spread(split_folds(names, 4, cells, seed)) for seed in range(10)]
+    uneven = [spread(split_folds(names, 4, blind, seed)) for seed in range(10)]
+    assert np.mean(even) < 0.5 * np.mean(uneven)
+
+
+@pytest.mark.parametrize('folds', [-1, 0, 1, 4])
+def test_more_folds_than_groups(folds):
+    names = [f'tile{tile}_crop{crop}' for tile in range(3) for crop in range(4)]
+    with pytest.raises(
+        InputError, match=rf'^--folds: {folds} folds cannot be made of 3 groups of images; give 2 to 3$'
+    ):
+        split_folds(names, folds, {name: [1] for name in names}, group_by=r'tile\d')
+    with pytest.raises(InputError, match='2 folds cannot be made of 1 images; leave it out'):
+        split_folds(['one'], 2, {'one': [1]})
