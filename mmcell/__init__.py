@@ -24,6 +24,8 @@ def _register() -> None:
     try:
         import mmdet.registry
         from mmengine.config.utils import MODULE2PACKAGE
+
+        from mmcell.quiet import silence
     except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
     for name, package in _PACKAGES.items():
@@ -34,6 +36,7 @@ def _register() -> None:
             registry._locations.append(package)
     # MMEngine inherits `mmcell::…` configs only from packages that this table of its names knows.
     MODULE2PACKAGE['mmcell'] = 'mmcell'
+    silence()
 
 
 _register()

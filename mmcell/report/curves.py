@@ -102,7 +102,8 @@ def _draw_chart(title: str, x_name: str, series: Sequence[tuple[str, Points]]) -
     xs, ys = zip(*(point for _, _, points in drawn for point in points))
     x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(0, *ys), max(ys))
     x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
-    y_low, y_high = y_ticks[0], max(y_ticks[-1], max(ys))
+    y_low = y_ticks[0]
+    y_high = max(y_ticks[-1], max(ys), y_low + 1e-9)  # all zero: nothing was found yet
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)

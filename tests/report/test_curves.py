@@ -66,3 +66,10 @@ def test_no_run(tmp_path):
     assert draw_charts([]) == []
     with pytest.raises(InputError, match='holds no'):
         read_run(tmp_path)
+
+
+def test_a_run_that_found_nothing_yet(tmp_path):
+    write_scalars(tmp_path / 'run', '1', [{'segm/mAP_1000': 0.0, 'step': 1}, {'segm/mAP_1000': 0.0, 'step': 2}])
+    (chart,) = draw_charts([read_run(tmp_path / 'run')])
+    (_, y0), (_, y1) = points(chart)
+    assert y0 == y1 == float(re.search(r'class="grid" d="M\d+ ([\d.]+)H', chart)[1])

@@ -46,7 +46,8 @@ def data(tmp_path, monkeypatch, tool) -> Path:
 def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool) -> None:
     config, work = ROOT / 'configs/cell' / f'{name}.py', tmp_path / 'work'
     options = ('--cfg-options', *TINY, f'model.backbone.init_cfg.checkpoint={weights}')
-    assert tool('train', config, '--work-dir', work, *options).status == 0
+    outcome = tool('train', config, '--work-dir', work, *options)
+    assert outcome.status == 0 and 'WARNING' not in outcome.out + outcome.err  # all tools, as started: test_quiet.py
     log = next(work.glob('*/vis_data/scalars.json')).read_text()
     assert '"loss_mask"' in log and '"segm/AP50_1000"' in log and list(work.glob('*/vis_data/events.out.tfevents*'))
 
