@@ -55,6 +55,9 @@ def add_run_arguments(parser: Parser) -> None:
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher (default: none)'
     )
+    parser.add_argument(
+        '--skip-checks', action='store_true', help='do not check that data, config and checkpoint fit together first'
+    )
     # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
 

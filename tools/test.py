@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         split=args.split or ('test' if args.format_only else 'val'),
         show_dir=args.show_dir,
         show_score=args.show_score,
+        checks=not args.skip_checks,
     ):
         print(line)
 

@@ -22,7 +22,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
-    from mmcell.checkpoint import check_checkpoint
     from mmcell.engine import launch
 
     config = launch.config_from(args)
@@ -30,11 +29,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
-    if config.load_from:
-        check_checkpoint(config.load_from)
-    else:
-        launch.check_pretrained(config)
     launch.choose_precision(config, args.amp)
+    if not args.skip_checks:
+        from mmcell.preflight import check_training
+
+        check_training(config)
     launch.build_runner(config).train()
 
 

@@ -17,15 +17,17 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 from tqdm import tqdm
 
-from mmcell.checkpoint import check_checkpoint, load_weights
+from mmcell.checkpoints import load_checkpoint
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation.results import Result, sort_results, to_results
 from mmcell.files import write_bytes, write_json
 from mmcell.images import ChannelOrder
+from mmcell.preflight.weights import check_weights
 from mmcell.report.overlay import write_overlays
 
 #: Files in a folder that are taken for images.
@@ -124,10 +126,11 @@ def load_model(config: Config, checkpoint: str | Path, device: str | None = None
     Raises:
         InputError: If the checkpoint is none or of another model, or the device is not there.
     """
-    check_checkpoint(checkpoint)
+    content = load_checkpoint(checkpoint)
     init_default_scope(config.get('default_scope', 'mmdet'))
     model = MODELS.build(config.model)
-    content = load_weights(model, checkpoint)
+    raise_all(check_weights(config, checkpoint, content, model)[0])
+    load_state_dict(model, content.get('state_dict', content), strict=True)
     try:
         model.to(device or get_device())
     except (RuntimeError, AssertionError) as error:

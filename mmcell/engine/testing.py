@@ -10,10 +10,10 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
-from mmcell.checkpoint import check_checkpoint
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
 from mmcell.files import read_json, write_json
+from mmcell.preflight import check_testing
 from mmcell.submission import write_submission
 
 
@@ -26,6 +26,7 @@ def test(
     split: Literal['val', 'test'] = 'val',
     show_dir: str | Path | None = None,
     show_score: float = 0.3,
+    checks: bool = True,
 ) -> list[str]:
     """Run a model over the images of a split.
 
@@ -38,20 +39,23 @@ def test(
         split: Which dataloader of the config to use.
         show_dir: Folder for pictures of the predictions.
         show_score: Lowest score that is drawn.
+        checks: Whether to check first that data, config and checkpoint fit together.
 
     Returns:
         Lines that say what was written where; empty on all processes but the first.
 
     Raises:
-        InputError: If the checkpoint is no file, the data cannot be read, or a split without truth is to be scored.
+        InputError: If the checkpoint is none, the data cannot be read, or a split without truth is to be scored.
+        InputErrors: If the checks find several things.
     """
-    check_checkpoint(checkpoint)
     out = Path(out or f'work_dirs/{Path(config.filename).stem}/test')
     images_json = _use_split(config, split)
     if not format_only and not read_json(images_json).get('annotations'):
         raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
     config.load_from, config.resume = str(checkpoint), False
     config.work_dir = str(out)
+    if checks:
+        check_testing(config, split, scored=not format_only)
     with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'

@@ -14,7 +14,7 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmcell.checkpoint import load_weights
+from mmcell.checkpoints import load_weights
 from mmcell.errors import InputError
 from mmcell.models.wrapper import DetectorWrapper
 from mmcell.structures.fusion import Method, Predictions, fuse

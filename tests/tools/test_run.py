@@ -78,7 +78,7 @@ def only_line(outcome) -> str:
     return outcome.err
 
 
-def test_bad_arguments(tmp_path, tool):
+def test_bad_arguments(data, tmp_path, tool):
     config = ROOT / 'configs/cell/mask_rcnn.py'
     assert 'nowhere.py: does not exist' in only_line(tool('train', 'nowhere.py'))
     assert "'modle' is not KEY=VALUE" in only_line(tool('train', config, '--cfg-options', 'modle'))
@@ -101,8 +101,10 @@ def test_bad_arguments(tmp_path, tool):
 def test_missing_data(tmp_path, monkeypatch, tool):
     monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'nothing'))
     torch.save({}, tmp_path / 'weights.pth')
-    outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth')
-    assert 'annotations/val.json: cannot be read' in only_line(outcome)
+    outcome = tool('test', ROOT / 'configs/cell/mask_rcnn.py', tmp_path / 'weights.pth', '--format-only')
+    missing, weights = outcome.err.splitlines()
+    assert outcome.status == 2 and outcome.out == ''
+    assert 'annotations/test.json: cannot be read' in missing and 'weights.pth: holds no weights' in weights
 
 
 @pytest.mark.parametrize('workers', [0, 1])
@@ -112,7 +114,7 @@ def test_broken_image_in_a_run(data, tmp_path, tool, workers):
     outcome = tool(
         'train',
         ROOT / 'configs/demo/mask_rcnn_synthetic.py',
-        *('--work-dir', tmp_path / 'work', '--cfg-options'),
+        *('--work-dir', tmp_path / 'work', '--skip-checks', '--cfg-options'),
         *(f'train_dataloader.{setting}' for setting in (f'num_workers={workers}', 'persistent_workers=False')),
     )
     errors = [line for line in outcome.err.splitlines() if line.startswith('error: ')]

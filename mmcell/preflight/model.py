@@ -1,0 +1,77 @@
+"""The model of a config: built without memory, and compared with the data."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from mmcell.errors import InputError
+
+
+def build_model(config: Config) -> nn.Module:
+    """The model of a config without its weights: names and shapes are all that it has.
+
+    Raises:
+        InputError: If it cannot be built.
+    """
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    # Constructors change the config that they are given, and draw random numbers.
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device('meta'):
+                return MODELS.build(copy.deepcopy(config.model))
+        except NotImplementedError:  # A constructor looks at values, such as `torch.linspace(…).tolist()`.
+            pass
+        except Exception as error:
+            raise _unbuildable(config, error) from None
+        try:
+            return MODELS.build(copy.deepcopy(config.model))
+        except Exception as error:
+            raise _unbuildable(config, error) from None
+
+
+def _unbuildable(config: Config, error: Exception) -> InputError:
+    reason = f'{type(error).__name__}: {error}'[:300]
+    return InputError(config.filename, f'has a model that cannot be built ({reason})', 'mend the config')
+
+
+def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError]:
+    """Check that every head predicts as many classes as the data have.
+
+    Args:
+        config: The config.
+        classes: Names of the classes of the data.
+    """
+    keys = defaultdict(list)
+    for key, number in _find_num_classes(config.model, 'model'):
+        if number != len(classes):
+            keys[number].append(key)
+    errors = []
+    for number, wrong in keys.items():
+        problem = f'{" and ".join(wrong)} = {number}, but the data have {len(classes)} classes ({", ".join(classes)})'
+        if number == len(classes) + 1:
+            problem += '; MMDetection does not count the background'
+        cure = f'--cfg-options {" ".join(f"{key}={len(classes)}" for key in wrong)}'
+        errors.append(InputError(config.filename, problem, cure))
+    return errors
+
+
+def _find_num_classes(value: Any, where: str, in_head: bool = False) -> Iterator[tuple[str, int]]:
+    """Dotted key and value of every `num_classes` of a head, but for the RPN's: it tells objects from none."""
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _find_num_classes(item, f'{where}.{index}', in_head)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == 'num_classes' and in_head:
+                yield f'{where}.{key}', item
+            elif key not in ('rpn_head', 'semantic_head'):
+                yield from _find_num_classes(item, f'{where}.{key}', in_head or key.endswith('_head'))

@@ -1,0 +1,166 @@
+"""All checks of a training and of a test, in the order in which one would mend what they find."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_main_process
+from mmengine.registry import init_default_scope
+from mmengine.runner import find_latest_checkpoint
+
+from mmcell.checkpoints import load_checkpoint
+from mmcell.errors import InputError, raise_all
+from mmcell.preflight.annotations import check_annotations
+from mmcell.preflight.arguments import check_arguments
+from mmcell.preflight.disk import check_disk
+from mmcell.preflight.images import check_images, read_sizes
+from mmcell.preflight.model import build_model, check_num_classes
+from mmcell.preflight.pretrained import check_pretrained
+from mmcell.preflight.splits import Split, check_splits, read_splits
+from mmcell.preflight.weights import check_recorded_classes, check_weights
+
+
+@dataclass
+class _Report:
+    errors: list[InputError] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+
+    def add(self, found: tuple[Sequence[InputError], Sequence[str]]) -> None:
+        self.errors += found[0]
+        self.warnings += found[1]
+
+
+def check_training(config: Config) -> None:
+    """Check what a training will read and write; prints one line on what was checked, and warnings.
+
+    Args:
+        config: The config, with `work_dir`, `resume` and `load_from` as they will be.
+
+    Raises:
+        InputError: If something is wrong.
+        InputErrors: If several things are; everything that can be told at once.
+    """
+
+    def check(report: _Report) -> None:
+        # The test images are none of training's business.
+        report.errors += check_arguments(config, skip=('test_dataloader', 'test_evaluator', 'test_cfg'))
+        checkpoint = config.get('load_from')
+        if config.get('resume') and not checkpoint:
+            checkpoint = find_latest_checkpoint(config.work_dir)
+        if not checkpoint:
+            _collect(report, check_pretrained, config)
+        splits = _check_data(report, config, ('train', 'val'), scored='val')
+        model = _check_model(report, config, splits)
+        if checkpoint:
+            _check_checkpoint(report, config, checkpoint, model, splits, strict=bool(config.get('resume')))
+        if model is not None:
+            report.add(check_disk(config, model))
+
+    _run(config, check)
+
+
+def check_testing(config: Config, split: str, scored: bool) -> None:
+    """Check what a test run will read; prints one line on what was checked, and warnings.
+
+    Args:
+        config: The config, with the checkpoint as `load_from` and the data of the split as `test_dataloader`.
+        split: Name of the split, 'val' or 'test'.
+        scored: Whether there has to be truth.
+
+    Raises:
+        InputError: If something is wrong.
+        InputErrors: If several things are.
+    """
+
+    def check(report: _Report) -> None:
+        others = {'train', 'val', 'test'} - {split}
+        skip = [f'{name}_{what}' for name in others for what in ('dataloader', 'evaluator', 'cfg')]
+        report.errors += check_arguments(config, skip=[*skip, 'optim_wrapper', 'param_scheduler'])
+        splits = _check_data(report, config, (split,), scored=split if scored else None)
+        model = _check_model(report, config, splits)
+        _check_checkpoint(report, config, config.load_from, model, splits, strict=True)
+
+    _run(config, check)
+
+
+def _run(config: Config, check: Callable[[_Report], None]) -> None:
+    """Run checks in the first of all processes; the others wait, and stop with it if it finds something."""
+    if config.get('launcher', 'none') != 'none' and not is_distributed():
+        init_dist(config.launcher, **config.get('env_cfg', {}).get('dist_cfg', {}))
+    report = _Report()
+    start = time.perf_counter()
+    if is_main_process():
+        init_default_scope(config.get('default_scope', 'mmdet'))
+        # A million annotations are millions of objects, none of them in a cycle: searching them for some takes longer
+        # than all else.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            check(report)
+        finally:
+            if collecting:
+                gc.enable()
+    if is_distributed():
+        shared: list[Any] = [report.errors]
+        broadcast_object_list(shared)
+        if shared[0] and not is_main_process():
+            raise SystemExit(2)  # The first process says why.
+    raise_all(list({str(error): error for error in report.errors}.values()))
+    for warning in report.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
+    if is_main_process():
+        counts = ' + '.join(map(str, report.images))
+        print(f'checked {counts} images in {time.perf_counter() - start:.1f} s', flush=True)
+
+
+def _collect(report: _Report, check: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns that raises what is wrong; None if it did."""
+    try:
+        return check(*arguments)
+    except InputError as error:
+        report.errors.append(error)
+        return None
+
+
+def _check_data(report: _Report, config: Config, names: Sequence[str], scored: str | None) -> list[Split]:
+    splits, errors = read_splits(config, names)
+    report.errors += errors
+    report.errors += check_splits(config, splits, scored)
+    sizes = read_sizes(split.images / image['file_name'] for split in splits for image in split.content['images'])
+    for split in splits:
+        images = split.content['images']
+        report.errors += check_images(split.ann_file, images, split.images, sizes)
+        report.errors += check_annotations(split.ann_file, split.content)
+        report.images.append(len(images))
+    return splits
+
+
+def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> Any:
+    """The model, or None if it cannot be built, which the arguments may already have said."""
+    if splits:
+        report.errors += check_num_classes(config, splits[0].classes)
+    if any(': model' in str(error) for error in report.errors):
+        return None
+    return _collect(report, build_model, config)
+
+
+def _check_checkpoint(
+    report: _Report, config: Config, path: str, model: Any, splits: Sequence[Split], strict: bool
+) -> None:
+    # Weights from the web are fetched when they are due.
+    if '://' in str(path):
+        return
+    content = _collect(report, lambda: load_checkpoint(path, mmap=True))
+    if content is None:
+        return
+    if model is not None:
+        report.add(check_weights(config, path, content, model, strict))
+    if splits and strict:
+        report.errors += check_recorded_classes(path, content, splits[0].classes)

@@ -1,0 +1,126 @@
+"""Does a checkpoint belong to the model of the config, and to the classes of the data?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmcell.checkpoints import weights_of
+from mmcell.errors import InputError
+
+#: Names of torchvision's ResNet.
+_RESNET = ('conv1.weight', 'layer1.0.conv1.weight')
+_SHOWN = 3
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def check_weights(
+    config: Config, path: str | Path, content: Mapping[str, Any], model: nn.Module, strict: bool = True
+) -> tuple[list[InputError], list[str]]:
+    """Compare names and shapes of a checkpoint's weights with those of the model.
+
+    Args:
+        config: The config, for errors.
+        path: The checkpoint, for errors.
+        content: Its content.
+        model: The model.
+        strict: Whether all must fit. Otherwise half of the model's weights must, and what does not is a warning.
+
+    Returns:
+        Errors and warnings.
+    """
+    found = {name: tuple(value.shape) for name, value in weights_of(content).items()}
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    if not found:
+        return [InputError(path, 'holds no weights', 'take a checkpoint that training wrote')], []
+    # Counters of batches, which old checkpoints lack and nothing reads.
+    missing = [name for name in wanted if name not in found and not name.endswith('num_batches_tracked')]
+    unexpected = [name for name in found if name not in wanted]
+    other = [name for name in found if name in wanted and found[name] != wanted[name]]
+    if not (missing or unexpected or other):
+        return [], []
+    parts = []
+    if other:
+        one = other[0]
+        parts.append(f'{_some(other)} of another shape ({one} {list(found[one])} instead of {list(wanted[one])})')
+    if missing:
+        parts.append(f'without {_some(missing)}')
+    if unexpected:
+        parts.append(f'with {_some(unexpected)} that the model lacks')
+    text = '; '.join(parts)
+    guess = guess_origin(found, wanted)
+    fitting = len(wanted) - len(missing) - len(other)
+    if not strict and fitting >= len(wanted) / 2:
+        return [], [f'{path}: {len(missing) + len(other)} of {len(wanted)} weights start anew: {text}']
+    problem = f'does not fit the model of {config.filename}: {guess}{text}'
+    cure = 'give a checkpoint of this very config'
+    if all(name in found for name in _RESNET):
+        cure = 'give it as model.backbone.init_cfg.checkpoint'
+    elif not strict:
+        cure = 'give one that shares most of its weights'
+    return [InputError(path, problem, cure)], []
+
+
+def guess_origin(found: Shapes, wanted: Shapes) -> str:
+    """What the checkpoint is of, ending in a colon; empty if nothing is to be told.
+
+    Args:
+        found: Shapes by name in the checkpoint.
+        wanted: Shapes by name in the model.
+    """
+    if all(name in found for name in _RESNET):
+        return 'it is of a plain ResNet: '
+    guesses = []
+    for mark, name in ((r'\.cbam\.', 'CBAM'), (r'bbox_head\.\d+\.', 'a cascade')):
+        has, needs = (any(re.search(mark, one) for one in names) for names in (found, wanted))
+        if has != needs:
+            guesses.append(f'it is of a model {"with" if has else "without"} {name}')
+    ends = re.compile(r'bbox_head\.(?:\d+\.)?fc_cls\.weight$')
+    ours, theirs = ({shape[0] - 1 for name, shape in shapes.items() if ends.search(name)} for shapes in (wanted, found))
+    if len(ours) == len(theirs) == 1 and ours != theirs:
+        guesses.append(f'it is of a model of {theirs.pop()} classes, not {ours.pop()}')
+    depths = [
+        sum(1 for name in names if re.search(r'backbone\.layer\d+\.\d+\.conv1\.weight$', name))
+        for names in (found, wanted)
+    ]
+    bottleneck = [
+        any(re.search(r'backbone\.layer1\.0\.conv3\.weight$', name) for name in names) for names in (found, wanted)
+    ]
+    if all(depths) and (depths[0] != depths[1] or bottleneck[0] != bottleneck[1]):
+        names = [_resnet(blocks, deep) for blocks, deep in zip(depths, bottleneck)]
+        guesses.append(f'its backbone is {names[0]}, not {names[1]}')
+    return ', '.join(guesses) + ': ' if guesses else ''
+
+
+def _resnet(blocks: int, bottleneck: bool) -> str:
+    depth = {8: 18, 16: 50 if bottleneck else 34, 33: 101, 50: 152}.get(blocks)
+    return f'a ResNet-{depth}' if depth else f'one of {blocks} blocks'
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
+    return f'{", ".join(names[:_SHOWN])}{more}'
+
+
+def check_recorded_classes(path: str | Path, content: Mapping[str, Any], classes: Sequence[str]) -> list[InputError]:
+    """Compare the classes that training recorded in a checkpoint with those of the data.
+
+    Args:
+        path: The checkpoint, for errors.
+        content: Its content.
+        classes: Names of the classes of the data.
+    """
+    meta = content.get('meta')
+    meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    recorded = meta.get('classes') if isinstance(meta, Mapping) else None
+    if not isinstance(recorded, (list, tuple)) or list(recorded) == list(classes):
+        return []
+    problem = f'learned the classes {", ".join(map(str, recorded))}, but the data have {", ".join(classes)}'
+    return [InputError(path, problem, 'give a checkpoint of these classes, or the data that it learned from')]
