@@ -15,6 +15,7 @@ _PACKAGES = {
     'DATASETS': 'mmcell.datasets',
     'TRANSFORMS': 'mmcell.datasets',
     'METRICS': 'mmcell.evaluation',
+    'HOOKS': 'mmcell.engine',
     'PARAM_SCHEDULERS': 'mmcell.engine',
     'VISUALIZERS': 'mmcell.visualization',
 }

@@ -18,7 +18,7 @@ def warmup_cosine(step: int, steps: int, warmup_ratio: float = 0.25) -> float:
     (Loshchilov & Hutter, ICLR 2017, equation 5, without restarts).
 
     Args:
-        step: Number of optimizer steps taken, from 0.
+        step: Number of training steps taken, from 0.
         steps: Number of steps of the whole training.
         warmup_ratio: Share of the steps that warm up, 0 to below 1.
     """
@@ -34,7 +34,8 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
 
     mmengine sets `end` to the length of the training and, with `convert_to_iter_based=True`, turns epochs into steps;
     a config can so change `max_epochs` alone, where a chain of LinearLR and CosineAnnealingLR has to change three
-    numbers.
+    numbers. A step is a batch: where the gradients of several batches are accumulated (`accumulative_counts`), the
+    optimizer takes the rate of the last of them, so the curve over the training stays the same.
 
     Args:
         optimizer: Optimizer or optimizer wrapper.
