@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,21 @@ from tqdm import tqdm
 
 from mmcell.checkpoints import load_checkpoint
 from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.engine.large import predict_large
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation.results import Result, sort_results, to_results
 from mmcell.files import write_bytes, write_json
-from mmcell.images import ChannelOrder
+from mmcell.images import ChannelOrder, read_size
 from mmcell.preflight.weights import check_weights
 from mmcell.report.overlay import write_overlays
 
 #: Files in a folder that are taken for images.
 SUFFIXES = frozenset(('.tif', '.tiff', '.png', '.jpg', '.jpeg'))
+#: Steps of a test pipeline that leave an image as it is.
+_LOADING = frozenset(('LoadCellImage', 'LoadImageFromFile', 'LoadCellAnnotations', 'LoadAnnotations', 'PackDetInputs'))
+
+#: From path and id of an image to its height and width, and its `pred_instances`.
+_Predict = Callable[[Path, int], tuple[tuple[int, int], Mapping[str, Any]]]
 
 
 def infer(
@@ -49,6 +55,9 @@ def infer(
     Writes below `out`: `results.json` (result dicts of any score), `images.json` (COCO json of the images, without
     annotations), `counts.csv` (a row an image: cells of each class that score `score_thr` or more, and their total)
     and `overlays/<image>.png`. Image ids are places in the sorted list of all images, from 1.
+
+    Where the model is tiled and the test pipeline only loads images, their windows are read as they are predicted, so
+    that images of any size do; pictures of large ones are shrunk.
 
     Args:
         config: The config; its test pipeline prepares the images.
@@ -70,7 +79,7 @@ def infer(
     paths = find_images(sources, skip=out)
     model, classes = load_model(config, checkpoint, device)
     root = Path(os.path.commonpath([path.parent for path in paths]))
-    images, results, errors = _predict_all(model, _pipeline(config), paths, root, channel_order, len(classes))
+    images, results, errors = _predict_all(_predictor(config, model, channel_order), paths, root, len(classes))
     if not images:
         raise_all(errors)
     write_json(out / 'results.json', results)
@@ -139,34 +148,39 @@ def load_model(config: Config, checkpoint: str | Path, device: str | None = None
     return model.eval(), tuple(recorded['classes'])
 
 
-def _pipeline(config: Config) -> Compose:
+def _predictor(config: Config, model: nn.Module, channel_order: ChannelOrder) -> _Predict:
+    """How images are predicted: window by window if the model and the test pipeline allow it, else as a whole."""
     steps = config.test_dataloader.dataset.pipeline
     # Stock's loader neither knows channel orders nor says in one line what is wrong with a file.
-    return Compose([dict(type='LoadCellImage') if step.type == 'LoadImageFromFile' else step for step in steps])
+    pipeline = Compose([dict(type='LoadCellImage') if step.type == 'LoadImageFromFile' else step for step in steps])
+
+    def predict_whole(path: Path, image_id: int) -> tuple[tuple[int, int], Mapping[str, Any]]:
+        data = pipeline({'img_path': str(path), 'img_id': image_id, 'channel_order': channel_order})
+        with torch.no_grad():
+            sample = model.test_step(pseudo_collate([data]))[0].to_dict()
+        return sample['ori_shape'], sample['pred_instances']
+
+    def predict_windows(path: Path, image_id: int) -> tuple[tuple[int, int], Mapping[str, Any]]:
+        return read_size(path), predict_large(model, path, channel_order).to_dict()
+
+    reads_windows = getattr(model, 'reads_windows', False) and {step.type for step in steps} <= _LOADING
+    return predict_windows if reads_windows else predict_whole
 
 
 def _predict_all(
-    model: nn.Module,
-    pipeline: Compose,
-    paths: Sequence[Path],
-    root: Path,
-    channel_order: ChannelOrder,
-    num_classes: int,
+    predict: _Predict, paths: Sequence[Path], root: Path, num_classes: int
 ) -> tuple[list[dict[str, Any]], list[Result], list[InputError]]:
     """Image dicts, result dicts, and the errors of the images that cannot be read."""
     images, results, errors = [], [], []
     for image_id, path in enumerate(tqdm(paths, 'predicting', unit='image', file=sys.stderr, disable=None), start=1):
         try:
-            data = pipeline({'img_path': str(path), 'img_id': image_id, 'channel_order': channel_order})
+            (height, width), found = predict(path, image_id)
         except InputError as error:
             errors.append(error)
             continue
-        with torch.no_grad():
-            sample = model.test_step(pseudo_collate([data]))[0].to_dict()
-        height, width = sample['ori_shape']
         name = path.relative_to(root).as_posix()
         images.append({'id': image_id, 'file_name': name, 'height': height, 'width': width})
-        results += to_results(image_id, sample['pred_instances'], range(1, num_classes + 1))
+        results += to_results(image_id, found, range(1, num_classes + 1))
     return images, sort_results(results), errors
 
 

@@ -10,19 +10,19 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmcell.images import ChannelOrder
-from mmcell.models.tiled import TiledDetector
+from mmcell.models.wrapper import DetectorWrapper
 from mmcell.windows import ImageWindows
 
 
 def predict_large(
-    model: TiledDetector, path: str | Path, channel_order: ChannelOrder = 'rgb', progress: bool = True
+    model: DetectorWrapper, path: str | Path, channel_order: ChannelOrder = 'rgb', progress: bool = True
 ) -> InstanceData:
     """Predict the cells of an image that is read, normalised and predicted tile by tile.
 
     Where the test pipeline only loads images, the result is that of the usual way for any image.
 
     Args:
-        model: The model, ready to predict.
+        model: The model, ready to predict, one that `reads_windows`: tiles, or an ensemble of tiles.
         path: The image.
         channel_order: Order of the colours in the file.
         progress: Whether to show on a terminal how many tiles are done.

@@ -119,7 +119,9 @@ class TiledDetector(DetectorWrapper):
         windows = tile_windows(size, self.tile, self.overlap)
         tile_size = int(windows[0, 3]), int(windows[0, 2])
         found, masks = [], []
-        with tqdm(total=len(windows), desc='tiles', unit='tile', file=sys.stderr, disable=not progress or None) as bar:
+        with tqdm(
+            total=len(windows), desc='tiles', unit='tile', file=sys.stderr, leave=False, disable=not progress or None
+        ) as bar:
             for start in range(0, len(windows), self.tile_batch):
                 part = windows[start : start + self.tile_batch]
                 tiles = self._predict_tiles(cut, part, tile_size, (1.0, 1.0))

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,12 @@ from mmcell.errors import InputError
 from mmcell.files import read_json
 from mmcell.images import read_image
 from mmcell.structures.rle import Runs, decode
+from mmcell.windows import ImageWindows
+
+# Cells whose pixels are listed at once.
+_CHUNK = 1024
+# Rows of a shrunk image that are read at once.
+_STRIP = 64
 
 
 @dataclass(frozen=True)
@@ -51,13 +58,15 @@ class Cells:
 
     def bitmaps(self) -> Iterable[NDArray[np.bool_]]:
         """The mask of each cell inside its box, (h, w)."""
-        height = self.runs.size[0]
-        columns, rows = np.divmod(self.runs.pixels, height)
-        ends = np.cumsum(self.runs.areas)
-        for (x, y, w, h), end, area in zip(self.boxes.tolist(), ends.tolist(), self.runs.areas.tolist()):
-            bitmap = np.zeros((h, w), dtype=bool)
-            bitmap[rows[end - area : end] - y, columns[end - area : end] - x] = True
-            yield bitmap
+        # In parts, so that memory does not grow with the pixels of all cells.
+        for start in range(0, len(self), _CHUNK):
+            runs = self.runs.select(np.arange(start, min(start + _CHUNK, len(self))))
+            columns, rows = np.divmod(runs.pixels, runs.size[0])
+            ends = np.cumsum(runs.areas)
+            for (x, y, w, h), end, area in zip(runs.boxes.tolist(), ends.tolist(), runs.areas.tolist()):
+                bitmap = np.zeros((h, w), dtype=bool)
+                bitmap[rows[end - area : end] - y, columns[end - area : end] - x] = True
+                yield bitmap
 
     def counts(self, num_classes: int) -> list[int]:
         """Number of cells of each class."""
@@ -133,11 +142,34 @@ class ImageSet:
         """
         path = Path(root) / image['file_name']
         pixels = read_image(path, self.channel_order)
-        if pixels.shape[:2] != (image['height'], image['width']):
-            found, wanted = pixels.shape[1::-1], (image['width'], image['height'])
-            problem = f'is {found[0]} x {found[1]}, but {self.path} says {wanted[0]} x {wanted[1]}'
-            raise InputError(path, problem, 'convert the data again')
+        self._check_size(path, image, pixels.shape[:2])
         return pixels
+
+    def read_shrunk(self, image: Mapping[str, Any], root: str | Path, factor: int) -> NDArray[np.uint8]:
+        """Read one image strip by strip, each `factor` x `factor` pixels averaged to one.
+
+        Returns:
+            (ceil(H / factor), ceil(W / factor), 3) RGB.
+
+        Raises:
+            InputError: As :meth:`read`.
+        """
+        path, strips = Path(root) / image['file_name'], []
+        with ImageWindows(path, self.channel_order) as windows:
+            self._check_size(path, image, windows.size)
+            height, width = windows.size
+            for top in range(0, height, _STRIP * factor):
+                strip = windows.read(0, top, width, min(top + _STRIP * factor, height))
+                padding = 0, -len(strip) % factor, 0, -width % factor
+                strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
+                size = strip.shape[1] // factor, strip.shape[0] // factor
+                strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
+        return np.concatenate(strips)
+
+    def _check_size(self, path: Path, image: Mapping[str, Any], size: tuple[int, int]) -> None:
+        if size != (image['height'], image['width']):
+            problem = f'is {size[1]} x {size[0]}, but {self.path} says {image["width"]} x {image["height"]}'
+            raise InputError(path, problem, 'convert the data again')
 
     def truth(self, path: str | Path | None = None) -> dict[int, Cells]:
         """The annotated cells of every image by its id; crowds are left out, since they are no single cells.

@@ -19,6 +19,8 @@ from mmcell.report.polygons import smooth_outlines
 
 #: Pictures are enlarged by whole factors until their long edge would exceed this many pixels.
 LONG_EDGE = 1200
+#: Images with a longer edge are read in strips and shrunk by whole factors until they fit.
+SHRUNK_EDGE = 4096
 _MAX_SCALE = 4
 _SHIFT = 4  # cv2 draws at 1/16 of a pixel
 
@@ -50,6 +52,13 @@ def draw_overlay(
     height, width = image.shape[:2]
     scale = scale or int(np.clip(LONG_EDGE // max(height, width), 1, _MAX_SCALE))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return _compose(large, scale, cells, classes, truth, title)
+
+
+def _compose(
+    large: NDArray[np.uint8], scale: float, cells: Cells, classes: Sequence[str], truth: Cells | None, title: str
+) -> NDArray[np.uint8]:
+    """As :func:`draw_overlay`, of an image that is scaled already."""
     panels = [('prediction', cells)] if truth is None else [('truth', truth), ('prediction', cells)]
     drawn = [_outline(large, panel, scale) for _, panel in panels]
     legends = [_legend(name, panel, classes, large.shape[1]) for name, panel in panels]
@@ -75,6 +84,8 @@ def write_overlays(
 ) -> list[Path]:
     """Write one PNG an image with its predicted cells outlined.
 
+    Pictures of large images are shrunk to :data:`SHRUNK_EDGE`; memory does not grow with the image then.
+
     Args:
         results: Result dicts.
         images_json: COCO json of the images.
@@ -95,20 +106,21 @@ def write_overlays(
     true = None if truth is None else images.truth(truth)
     paths = []
     for image in images.images[:max_images]:
-        picture = draw_overlay(
-            images.read(image, image_root),
-            predicted[image['id']].above(score_thr),
-            images.classes,
-            true and true[image['id']],
-            f'{image["file_name"]}   score ≥ {score_thr:g}',
-        )
+        cells, expected = predicted[image['id']].above(score_thr), true and true[image['id']]
+        title = f'{image["file_name"]}   score ≥ {score_thr:g}'
+        factor = -(-max(image['height'], image['width']) // SHRUNK_EDGE)
+        if factor > 1:
+            small = images.read_shrunk(image, image_root, factor)
+            picture = _compose(small, 1 / factor, cells, images.classes, expected, title)
+        else:
+            picture = draw_overlay(images.read(image, image_root), cells, images.classes, expected, title)
         paths.append(Path(out_dir) / f'{images.names[image["id"]]}.png')
         write_bytes(paths[-1], cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
     return paths
 
 
-def _outline(large: NDArray[np.uint8], cells: Cells, scale: int) -> NDArray[np.uint8]:
-    """Draw outlines on a copy of the enlarged image: first all halos, so that none covers a line."""
+def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np.uint8]:
+    """Draw outlines on a copy of the scaled image: first all halos, so that none covers a line."""
     canvas = large.copy()
     rings = []
     for bitmap, (x, y, _, _), label in zip(cells.bitmaps(), cells.boxes.tolist(), cells.labels.tolist()):
@@ -116,7 +128,7 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: int) -> NDArray[np.u
             # cv2's coordinates are pixel centres.
             points = (ring / 2 + (x, y)) * scale - 0.5
             rings.append((np.round(points * 2**_SHIFT).astype(np.int32), class_colour(label)))
-    for points, colour in rings:
+    for points, colour in rings if scale >= 1 else ():  # halos would cover shrunk cells
         cv2.polylines(canvas, [points], True, halo_colour(colour), 3, cv2.LINE_AA, _SHIFT)
     canvas = cv2.addWeighted(canvas, 0.5, large, 0.5, 0)
     for points, colour in rings:

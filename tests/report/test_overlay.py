@@ -1,7 +1,9 @@
 import cv2
 import numpy as np
 
+from mmcell.images import read_image
 from mmcell.palette import class_colour
+from mmcell.report import cells, overlay
 from mmcell.report.cells import ImageSet
 from mmcell.report.overlay import draw_overlay, write_overlays
 
@@ -63,3 +65,36 @@ def test_score_threshold_and_number_of_images(dataset, tmp_path):
     (many,) = write_overlays(dataset.results, dataset.truth, dataset.image_root, tmp_path / 'b', 0.1, max_images=1)
     colour = class_colour(1)[::-1]
     assert count(cv2.imread(str(many)), colour) > count(cv2.imread(str(few)), colour)
+
+
+def test_large_images_are_read_in_strips_and_shrunk(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(overlay, 'SHRUNK_EDGE', 40)  # the first image is 120 pixels wide: a third
+    monkeypatch.setattr(cells, '_STRIP', 5)
+    (path,) = write_overlays(dataset.results, dataset.truth, dataset.image_root, tmp_path, 0.1, max_images=1)
+    images = ImageSet.load(dataset.truth)
+    image = images.images[0]
+    pixels = read_image(dataset.image_root / image['file_name'])
+    padded = np.pad(pixels, ((0, -pixels.shape[0] % 3), (0, 0), (0, 0)), mode='edge').astype(float)
+    expected = padded.reshape(-1, 3, 40, 3, 3).mean(axis=(1, 3))
+    small = images.read_shrunk(image, dataset.image_root, 3)
+    assert small.shape == expected.shape and np.abs(small - expected).max() <= 0.51
+    picture = cv2.imread(str(path))[..., ::-1]
+    panel = next(
+        picture[top : top + len(small), 16:56] for top in range(100) if (picture[top, 16:56] == small[0]).all()
+    )
+    drawn = (panel != small).any(axis=2)
+    masks = np.zeros(pixels.shape[:2], dtype=bool)
+    found = images.gather(dataset.results)[image['id']].above(0.1)
+    for bitmap, (x, y, w, h) in zip(found.bitmaps(), found.boxes.tolist()):
+        masks[y : y + h, x : x + w] |= bitmap
+    masks = cv2.resize(masks.astype(np.uint8) * 255, (40, len(small)), interpolation=cv2.INTER_AREA)
+    # A smooth line is two pixels wide.
+    near = cv2.dilate(masks, np.ones((5, 5), np.uint8)) > 0
+    assert near.mean() < 0.7 and drawn.sum() > 20 and not (drawn & ~near).any()
+
+
+def test_bitmaps_are_made_in_parts(dataset, monkeypatch):
+    found = ImageSet.load(dataset.truth).gather(dataset.results)[1]
+    expected = list(found.bitmaps())
+    monkeypatch.setattr(cells, '_CHUNK', 2)
+    assert len(expected) > 4 and all(np.array_equal(*pair) for pair in zip(found.bitmaps(), expected, strict=True))

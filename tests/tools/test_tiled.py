@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
 from mmcell.config import load_config
 from mmcell.submission import validate_submission
-from mmcell.synthetic import write_class_tiff
+from mmcell.synthetic import draw_tissue, write_class_tiff
 
-DEMO = Path(__file__).resolve().parents[2] / 'configs/demo/mask_rcnn_synthetic.py'
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
 TILED = f"""
 _base_ = '{DEMO}'
 _base_.model.test_cfg.rcnn.max_per_img = 10
 _views = dict(type='CellTTA', detector=_base_.model, mirror=(False,), turns=(0, 1))
 model = dict(_delete_=True, type='TiledDetector', detector=_views, tile=48, overlap=24, scale=1.5)
-test_dataloader = dict(num_workers=0, persistent_workers=False)
+_pipeline = [step for step in _base_.test_pipeline if step['type'] in ('LoadCellImage', 'PackDetInputs')]
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=_pipeline))
 """
 #: Two folds, the second one's weights named in the config, each of two scales, tiled, from two views.
 FUSED = """
@@ -74,3 +81,69 @@ def test_a_missing_fold_is_named(work, tool):
     outcome = tool('test', 'fused.py', 'fold0.pth', '--format-only', '--out', 'out')
     assert outcome.status == 2 and not Path('out/test-results.json').exists()
     assert outcome.err.splitlines()[-1].startswith('error: fold1.pth: is not a checkpoint file')
+
+
+@pytest.mark.parametrize('config', ['tiled.py', 'fused.py'])
+def test_windows_give_what_whole_images_give(work, tool, config):
+    """tools/infer.py reads the windows of tiles from the file, tools/test.py the image as a whole."""
+    assert tool('test', config, 'fold0.pth', '--format-only', '--out', 'whole').status == 0
+    outcome = tool('infer', config, 'fold0.pth', 'source/test_release', '--out', 'windows')
+    assert outcome.status == 0, outcome.err
+    found = []
+    for results, images in (('whole/test-results', 'data/annotations/test'), ('windows/results', 'windows/images')):
+        listing = json.loads(Path(f'{images}.json').read_text())['images']
+        assert all((image['height'], image['width']) == (64, 64) for image in listing)
+        names = {image['id']: Path(image['file_name']).name for image in listing}
+        cells = json.loads(Path(f'{results}.json').read_text())
+        found.append(sorted((names[cell.pop('image_id')], str(cell)) for cell in cells))
+    assert found[0] == found[1] and len(found[0]) > 10
+    assert len(list(Path('windows/overlays').glob('*.png'))) == 2
+
+
+LARGE = f"""
+_base_ = '{DEMO}'
+_base_.model.test_cfg.rcnn.update(score_thr=0.2, max_per_img=200)
+_base_.model.backbone.base_channels = 8
+_base_.model.neck.in_channels = [8, 16, 32, 64]
+model = dict(_delete_=True, type='TiledDetector', detector=_base_.model, tile=1024, overlap=64)
+_pipeline = [step for step in _base_.test_pipeline if step['type'] in ('LoadCellImage', 'PackDetInputs')]
+test_dataloader = dict(dataset=dict(pipeline=_pipeline))
+"""
+RUN = """
+import resource, runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name='__main__')
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('compression', ['zlib', None])
+def test_ten_thousand_by_ten_thousand_pixels_in_less_than_4_gb(tmp_path, compression):
+    tissue = draw_tissue(np.random.default_rng(0), (500, 500), 250).image
+    tifffile.imwrite(
+        tmp_path / 'large.tif',
+        np.tile(tissue, (20, 20, 1)),
+        compression=compression,
+        tile=(512, 512),
+        photometric='rgb',
+    )
+    (tmp_path / 'large.py').write_text(LARGE)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.manual_seed(0)
+        torch.save(
+            {'state_dict': MODELS.build(load_config(tmp_path / 'large.py').model).state_dict()}, tmp_path / 'w.pth'
+        )
+    arguments = ('large.py', 'w.pth', 'large.tif', '--out', 'out', '--score-thr', '0.2', '--device', 'cpu')
+    command = [sys.executable, '-c', RUN, ROOT / 'tools/infer.py', *arguments]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    peak = int(run.stdout.split()[-1]) * 1024
+    assert peak < 4e9, f'{peak / 1e9:.2f} GB'
+    results = json.loads((tmp_path / 'out/results.json').read_text())
+    assert len(results) > 1000 and all(cell['segmentation']['size'] == [10_000, 10_000] for cell in results)
+    picture = cv2.imread(str(tmp_path / 'out/overlays/large.png'))
+    assert 2048 < max(picture.shape) < 4400
