@@ -17,7 +17,7 @@ from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What a warning looks like, whoever prints it; torch lists its compiler's options, of which some have such names.
-WARNING = re.compile(r'^(?!  - Build settings).*(warn|deprecat|could not|skipping|traceback)', re.IGNORECASE)
+WARNING = re.compile(r'^(?!  - Build settings).*(warning\b|deprecat|could not|skipping|traceback)', re.IGNORECASE)
 CONFIG = 'configs/demo/mask_rcnn_synthetic.py'
 
 
