@@ -327,3 +327,9 @@ def test_what_cannot_be_done_is_refused(call, message):
     masks = ours(np.ones((2, 4, 6), dtype=np.uint8))
     with pytest.raises(ValueError, match=message):
         call(masks)
+
+
+@SETTINGS
+@given(bitmap_stacks(), st.integers(-5, 5))
+def test_turn(bitmaps, quarters):
+    assert_same(ours(bitmaps).turn(quarters), stock(np.rot90(bitmaps, quarters, (1, 2))))
