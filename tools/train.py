@@ -29,11 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
-    launch.choose_precision(config, args.amp)
+    note = launch.choose_precision(config, args.amp)
     if not args.skip_checks:
         from mmcell.preflight import check_training
 
         check_training(config)
+    if note:
+        print(note)
     launch.build_runner(config).train()
 
 

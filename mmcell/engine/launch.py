@@ -28,8 +28,11 @@ def config_from(args: Namespace) -> Config:
     return config
 
 
-def choose_precision(config: Config, amp: bool) -> None:
+def choose_precision(config: Config, amp: bool) -> str:
     """Train in mixed precision if asked to, by the config or by `amp`, and if this machine can.
+
+    Returns:
+        What to tell the user, if the config's choice is changed.
 
     Raises:
         InputError: If `amp` is set and this machine has no accelerator, which mmengine's mixed precision needs.
@@ -42,10 +45,11 @@ def choose_precision(config: Config, amp: bool) -> None:
     elif amp:
         raise InputError('--amp', 'needs an accelerator, and this machine has none', 'leave it out')
     elif wrapper.type == 'AmpOptimWrapper':
-        print('no accelerator: training in full precision instead of mixed')
         wrapper.type = 'OptimWrapper'
         for key in ('dtype', 'loss_scale', 'use_fp64'):
             wrapper.pop(key, None)
+        return 'no accelerator: training in full precision instead of mixed'
+    return ''
 
 
 def build_runner(config: Config) -> Runner:

@@ -163,4 +163,4 @@ def _check_checkpoint(
     if model is not None:
         report.add(check_weights(config, path, content, model, strict))
     if splits and strict:
-        report.errors += check_recorded_classes(path, content, splits[0].classes)
+        report.add(check_recorded_classes(path, content, splits[0].classes))

@@ -109,18 +109,25 @@ def _some(names: Sequence[str]) -> str:
     return f'{", ".join(names[:_SHOWN])}{more}'
 
 
-def check_recorded_classes(path: str | Path, content: Mapping[str, Any], classes: Sequence[str]) -> list[InputError]:
+def check_recorded_classes(
+    path: str | Path, content: Mapping[str, Any], classes: Sequence[str]
+) -> tuple[list[InputError], list[str]]:
     """Compare the classes that training recorded in a checkpoint with those of the data.
 
     Args:
         path: The checkpoint, for errors.
         content: Its content.
         classes: Names of the classes of the data.
+
+    Returns:
+        An error if the classes come in another order, a warning if they have other names.
     """
     meta = content.get('meta')
     meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
     recorded = meta.get('classes') if isinstance(meta, Mapping) else None
     if not isinstance(recorded, (list, tuple)) or list(recorded) == list(classes):
-        return []
+        return [], []
     problem = f'learned the classes {", ".join(map(str, recorded))}, but the data have {", ".join(classes)}'
-    return [InputError(path, problem, 'give a checkpoint of these classes, or the data that it learned from')]
+    if set(recorded) == set(classes):
+        return [InputError(path, problem, 'convert the data with --classes in that order')], []
+    return [], [f'{path}: {problem}']

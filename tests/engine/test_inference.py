@@ -67,9 +67,9 @@ def test_unfit_checkpoints(config, tmp_path):
     with pytest.raises(InputError, match='is not a checkpoint, or is cut off'):
         load_model(config, tmp_path / 'text.pth')
     (tmp_path / 'broken.pth').write_bytes(b'\x80 begins like an old checkpoint')
-    with pytest.raises(InputError, match='cannot be loaded'):
+    with pytest.raises(InputError, match='is not a checkpoint, or is broken'):
         load_model(config, tmp_path / 'broken.pth')
-    with pytest.raises(InputError, match='do not match'):
+    with pytest.raises(InputError, match='does not fit the model of'):
         load_model(config, save(torch.nn.Linear(1, 1), tmp_path / 'other.pth'))
 
 

@@ -1,0 +1,220 @@
+"""One broken data set per check: one line each, and several of them together."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from mmcell.errors import InputError, InputErrors
+from mmcell.preflight import check_testing, check_training
+
+_spec = importlib.util.spec_from_file_location('preflight_conftest', Path(__file__).with_name('conftest.py'))
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+CONFIG, edit = _module.CONFIG, _module.edit
+
+AGAIN = 'convert the data again with tools/convert.py'
+
+
+def problems(config) -> list[str]:
+    with pytest.raises((InputError, InputErrors)) as caught:
+        check_training(config)
+    return str(caught.value).splitlines()
+
+
+def test_healthy(config, capsys):
+    check_training(config)
+    out, err = capsys.readouterr()
+    assert out.startswith('checked 5 + 1 images in ') and out.count('\n') == 1 and err == ''
+
+
+@pytest.mark.parametrize(
+    ('change', 'problem', 'cure'),
+    [
+        (
+            lambda c: c['annotations'][1].update(category_id=9),
+            'has 1 annotation of categories that it does not list, first {ids[1]} of category 9',
+            'add the category, or choose from 1, 2, 3, 4',
+        ),
+        (
+            lambda c: [one.update(image_id=77) for one in c['annotations'][:2]],
+            'has 2 annotations of images that it does not list, first {ids[0]} of image 77',
+            AGAIN,
+        ),
+        (
+            lambda c: c['annotations'][1].update(id=c['annotations'][0]['id']),
+            'gives the id {ids[0]} to several annotations',
+            'number the annotations anew, or convert the data again',
+        ),
+        (
+            lambda c: c['categories'][1].update(name='epithelial'),
+            'has several categories of the name epithelial',
+            'give each a name and an id of its own',
+        ),
+        (
+            lambda c: c['annotations'][0].update(bbox=[25, 2, 9, 3]),
+            'has 1 boxes that leave the image, first [25, 2, 9, 3] of annotation {ids[0]} in {image}',
+            AGAIN,
+        ),
+        (
+            lambda c: c['annotations'][0].update(bbox=[2, 2, 0, 3]),
+            'has 1 boxes without an area, first [2, 2, 0, 3] of annotation {ids[0]} in {image}',
+            AGAIN,
+        ),
+        (
+            lambda c: c['annotations'][0]['segmentation'].update(counts='~'),
+            'has 1 broken masks, first that of annotation {ids[0]} in {name} '
+            '(the counts are no COCO run-length string)',
+            AGAIN,
+        ),
+        (
+            lambda c: [one['segmentation'].update(size=[5, 7]) for one in c['annotations'][:2]],
+            'has 2 broken masks, first that of annotation {ids[0]} in {name} '
+            '(it has size [5, 7], the image has {size})',
+            AGAIN,
+        ),
+        (
+            lambda c: c['annotations'][0].pop('segmentation'),
+            'has 1 annotation without a mask, first {ids[0]}; training would ignore them',
+            AGAIN,
+        ),
+        (
+            lambda c: c.update(annotations=[]),
+            'has no annotations to train on',
+            'choose another file as train_dataloader.dataset.ann_file, or convert the data again',
+        ),
+        (
+            lambda c: c['images'][0].pop('width'),
+            "is not COCO json: images holds {{'id'",
+            'give each id, file_name, height, width',
+        ),
+        (
+            lambda c: c['annotations'][0].update(id=True),
+            "is not COCO json: annotations holds {{'id': True",
+            'give each id, image_id, category_id, bbox',
+        ),
+    ],
+)
+def test_annotations(config, data, change, problem, cure):
+    path = data / 'annotations/train.json'
+    before = {}
+    edit(path, before.update)
+    edit(path, lambda content: before.update(content))
+    first = next(one for one in before['images'] if one['id'] == before['annotations'][0]['image_id'])
+    edit(path, change)
+    (line,) = problems(config)
+    name = first['file_name']
+    values = {
+        'ids': [one['id'] for one in before['annotations']],
+        'name': name,
+        'size': [first['height'], first['width']],
+        'image': f'{name} ({first["width"]} x {first["height"]})',
+    }
+    assert line.startswith(f'{path}: {problem.format(**values)}') and line.endswith(f'; {cure}')
+
+
+def test_images(config, data):
+    """Missing, lying and broken images, in two splits."""
+    paths = sorted(data.glob('images/train/*/image.tif'))
+    content = {}
+    edit(data / 'annotations/val.json', content.update)
+    (val,) = content['images']
+    paths.remove(data / 'images' / val['file_name'])
+    paths[0].unlink()
+    tifffile.imwrite(paths[1], tifffile.imread(paths[1])[:-2])
+    paths[2].write_bytes(b'II*\0')
+    (data / 'images' / val['file_name']).unlink()
+    missing, lie, broken, in_val = problems(config)
+    train = data / 'annotations/train.json'
+    assert missing == (
+        f'{train}: lists 5 images, of which 1 do not exist, first {paths[0]}; restore them, or convert the data again'
+    )
+    height, width = tifffile.imread(paths[1]).shape[:2]
+    assert lie == (
+        f'{train}: lies about the size of 1 of 5 images, first {paths[1]}: {width} x {height} pixels, not {width} x '
+        f'{height + 2}; restore the images, or convert the data again'
+    )
+    assert broken.startswith(f'{paths[2]}: cannot be read as TIFF')
+    assert in_val.startswith(f'{data / "annotations/val.json"}: lists 1 images, of which 1 do not exist')
+
+
+def test_classes_that_differ(config, data):
+    edit(data / 'annotations/val.json', lambda content: content['categories'][0].update(name='tumour'))
+    (line,) = problems(config)
+    assert line == (
+        f'{data}/annotations/val.json: has the classes tumour, lymphocyte, neutrophil, macrophage, but '
+        f'{data}/annotations/train.json epithelial, lymphocyte, neutrophil, macrophage; convert both with the same '
+        '--classes'
+    )
+
+
+def test_empty_val(config, data):
+    edit(data / 'annotations/val.json', lambda content: content.update(images=[], annotations=[]))
+    (line,) = problems(config)
+    assert line == f'{data}/annotations/val.json: lists no images for val; convert the data with another --val-ratio'
+
+
+def test_scored_against_another_file(config, data):
+    shutil.copy(data / 'annotations/val.json', data / 'annotations/other.json')
+    config.val_evaluator[0].ann_file = str(data / 'annotations/other.json')
+    (line,) = problems(config)
+    assert line == (
+        f'{CONFIG}: scores val against {data}/annotations/other.json (DenseCocoMetric), but predicts '
+        f'{data}/annotations/val.json; give val_evaluator and val_dataloader.dataset the same ann_file'
+    )
+
+
+def test_picked_classes(config, data):
+    for loader in (config.train_dataloader, config.val_dataloader):
+        loader.dataset.metainfo = dict(classes=('macrophage', 'epithelial'))
+    heads, scores, cells = problems(config)
+    assert 'model.roi_head.bbox_head.num_classes' in cells and 'but the data have 2 classes' in cells
+    assert 'picks the classes macrophage, epithelial for val, but val_evaluator counts by the categories of' in heads
+    assert scores == heads
+    config.train_dataloader.dataset.metainfo = dict(classes=('nerve',))
+    assert any("has no class 'nerve', which train_dataloader picks; choose from epi" in one for one in problems(config))
+
+
+def test_joined_datasets(config, data):
+    """What wraps or joins data sets does not hide them."""
+    dataset = config.train_dataloader.dataset
+    broken = {**dataset, 'ann_file': 'annotations/none.json'}
+    config.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[dataset, broken])
+    )
+    (line,) = problems(config)
+    assert line.startswith(f'{data}/annotations/none.json: cannot be read')
+
+
+def test_everything_at_once(data, tmp_path, tool):
+    """Data, config and checkpoint in one go; nothing is built or written."""
+    edit(data / 'annotations/train.json', lambda content: content['annotations'][0].update(category_id=9))
+    shutil.rmtree(data.parent / 'source/test_release')  # not read by training
+    (data / 'annotations/val.json').write_text('{')
+    outcome = tool(
+        *('train', CONFIG, '--work-dir', tmp_path / 'work', '--resume', tmp_path / 'none.pth', '--cfg-options'),
+        *('model.roi_head.mask_head.num_classes=3', 'train_dataloader.batch_sise=2'),
+    )
+    assert outcome.status == 2 and outcome.out == ''
+    lines = outcome.err.splitlines()
+    assert lines[0] == (
+        f"error: {CONFIG}: train_dataloader has the unknown argument 'batch_sise'; did you mean 'batch_size'?"
+    )
+    assert lines[1].startswith(f'error: {data}/annotations/val.json: is not valid JSON')
+    assert lines[2].startswith(f'error: {data}/annotations/train.json: has 1 annotation of categories')
+    assert lines[3] == (
+        f'error: {CONFIG}: model.roi_head.mask_head.num_classes = 3, but the data have 4 classes (epithelial, '
+        'lymphocyte, neutrophil, macrophage); --cfg-options model.roi_head.mask_head.num_classes=4'
+    )
+    assert lines[4].startswith(f'error: {tmp_path}/none.pth: is not a checkpoint file') and len(lines) == 5
+    assert not (tmp_path / 'work').exists()
+
+
+def test_images_to_predict_need_no_truth(config, data):
+    config.load_from = str(data / 'none.pth')
+    with pytest.raises(InputError, match=r'none\.pth: is not a checkpoint file'):
+        check_testing(config, 'test', scored=False)
