@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from mmcell.errors import InputError, InputErrors
+
+#: What a process of several says when another one has gone; mmcell.torchrun then looks for that one's error.
+LOST = 'lost the connection to another process'
+#: How gloo and NCCL say that.
+_LOST = re.compile('closed by peer|reset by peer|Broken pipe|remote process exited')
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2; stock prints the whole usage first."""
-        print(f'error: {message}; see {self.prog} --help', file=sys.stderr)
+        _report(f'{message}; see {self.prog} --help')
         raise SystemExit(2)
 
 
@@ -72,16 +81,18 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         main(argv)
         sys.stdout.flush()
     except (InputError, InputErrors) as error:
-        for line in str(error).splitlines():
-            print(f'error: {line}', file=sys.stderr)
+        _report(str(error))
         raise SystemExit(2) from None
     except RuntimeError as error:
         # torch hands an error of a worker process on as the text of its traceback.
         _, found, message = str(error).rpartition('mmcell.errors.InputError: ')
-        if not found:
-            raise
-        print(f'error: {message.splitlines()[0]}', file=sys.stderr)
-        raise SystemExit(2) from None
+        if found:
+            _report(message.splitlines()[0])
+            raise SystemExit(2) from None
+        if _is_one_of_several() and _LOST.search(str(error)):
+            _report(LOST)
+            raise SystemExit(1) from None
+        raise
     except KeyboardInterrupt:
         print('error: interrupted', file=sys.stderr)
         raise SystemExit(130) from None
@@ -90,3 +101,16 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
     raise SystemExit(0)
+
+
+def _is_one_of_several() -> bool:
+    return int(os.environ.get('WORLD_SIZE', 1)) > 1
+
+
+def _report(message: str) -> None:
+    """Print an error, one line or several; processes of torchrun leave it to that, or each would print it."""
+    if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
+        Path(file).write_text(json.dumps({'message': message, 'timestamp': int(time.time())}))
+        return
+    for line in message.splitlines():
+        print(f'error: {line}', file=sys.stderr)

@@ -18,7 +18,8 @@ SETTINGS = frozenset(
     'model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr '
     'optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks data_preprocessor load_from '
     'resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name '
-    'custom_imports runner_type strategy compile tta_model tta_pipeline'.split()
+    'custom_imports runner_type strategy compile tta_model tta_pipeline sync_bn find_unused_parameters '
+    'model_wrapper_cfg activation_checkpointing'.split()
 )
 #: Variables that base configs define and other settings are made of; changing one alone has no effect.
 VARIABLES = frozenset('data_root dataset_type train_pipeline test_pipeline vis_backends backend_args'.split())

@@ -19,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint, or from the latest one'
     )
     parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs an accelerator)')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the global batch size'
+    )
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
@@ -34,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         from mmcell.preflight import check_training
 
         check_training(config)
+    if args.auto_scale_lr:
+        launch.scale_learning_rate(config)
     if note:
         print(note)
     launch.build_runner(config).train()

@@ -38,4 +38,5 @@ test_dataloader = dict(dataset=dict(pipeline=_test_pipeline))
 
 train_cfg = dict(max_epochs=36, val_interval=9)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
+auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(logger=dict(interval=8))

@@ -42,4 +42,5 @@ test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 # Tested once, when it is trained.
 train_cfg = dict(max_epochs=11, val_begin=12)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
+auto_scale_lr = dict(base_batch_size=2)
 default_hooks = dict(logger=dict(interval=21))

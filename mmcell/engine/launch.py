@@ -6,8 +6,10 @@ import contextlib
 import os
 from argparse import Namespace
 
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner
 
 from mmcell import checkpoints  # noqa: F401 mmengine then loads checkpoints safely
@@ -20,19 +22,43 @@ def config_from(args: Namespace) -> Config:
     """The config that the arguments of :func:`mmcell.cli.add_run_arguments` ask for.
 
     Raises:
-        InputError: See :func:`load_config`.
+        InputError: See :func:`load_config`, and if the config shards the model and there is no launcher.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
+    if args.launcher == 'none' and config.get('strategy', {}).get('type') in ('FSDPStrategy', 'DeepSpeedStrategy'):
+        raise InputError(config.filename, 'shards the model over processes', 'start it with tools/dist_train.sh')
+    if args.launcher != 'none' and get_device() == 'cpu':
+        _join_on_cpu(config)
     return config
+
+
+def _join_on_cpu(config: Config) -> None:
+    """Join the other processes over gloo: mmengine's launchers themselves expect an accelerator in each."""
+    options = {'env_cfg.dist_cfg.backend': 'gloo'}
+    if config.get('strategy', {}).get('type') == 'FSDPStrategy':
+        options['strategy.model_wrapper.device_id'] = 'cpu'
+    elif 'runner_type' in config:
+        options['strategy'] = dict(type='DDPStrategy', model_wrapper=dict(device_ids=None))
+    else:
+        unused = config.get('find_unused_parameters', False)
+        wrapper = config.get('model_wrapper_cfg', dict(broadcast_buffers=False, find_unused_parameters=unused))
+        options['model_wrapper_cfg'] = dict(wrapper, device_ids=None)
+    config.merge_from_dict(options)
+    choose_device = torch.cuda.set_device
+    torch.cuda.set_device = lambda device: None  # init_dist calls it always, and it raises where there is none
+    try:
+        init_dist(config.launcher, **config.env_cfg.dist_cfg)
+    finally:
+        torch.cuda.set_device = choose_device
 
 
 def choose_precision(config: Config, amp: bool) -> str:
     """Train in mixed precision if asked to, by the config or by `amp`, and if this machine can.
 
     Returns:
-        What to tell the user, if the config's choice is changed.
+        What the first process is to tell the user, if the config's choice is changed.
 
     Raises:
         InputError: If `amp` is set and this machine has no accelerator, which mmengine's mixed precision needs.
@@ -48,8 +74,20 @@ def choose_precision(config: Config, amp: bool) -> str:
         wrapper.type = 'OptimWrapper'
         for key in ('dtype', 'loss_scale', 'use_fp64'):
             wrapper.pop(key, None)
-        return 'no accelerator: training in full precision instead of mixed'
+        return 'no accelerator: training in full precision instead of mixed' if is_main_process() else ''
     return ''
+
+
+def scale_learning_rate(config: Config) -> None:
+    """Let mmengine scale the learning rate with the global batch (Goyal et al., arXiv:1706.02677, section 2.1).
+
+    Raises:
+        InputError: If the config does not say which batch its learning rate is meant for.
+    """
+    if 'base_batch_size' not in (config.get('auto_scale_lr') or {}):
+        cure = 'set it to the global batch that the learning rate is meant for'
+        raise InputError('--auto-scale-lr', 'needs auto_scale_lr.base_batch_size in the config', cure)
+    config.auto_scale_lr.enable = True
 
 
 def build_runner(config: Config) -> Runner:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / 'configs/cell').glob('mask_rcnn*.py')
-    if not path.stem.endswith(('tiled', 'tta', 'strong')) and not path.stem.startswith('mask_rcnn_aug_')
+    if not path.stem.endswith(('tiled', 'tta', 'strong', 'fsdp')) and not path.stem.startswith('mask_rcnn_aug_')
 )
 #: Small enough for a CPU: two images of 64 px, enlarged less, no worker processes, one checkpoint.
 TINY = (
