@@ -168,6 +168,16 @@ install_mmcv() {
     pip install -q --no-deps --force-reinstall "$(find_wheel "$requirement" "$folder")"
 }
 
+# timm imports torchvision, and torchvision:// weights come from it. The release that belongs to torch 2.x is 0.(x+15).
+# PyPI's is compiled for PyPI's torch; beside another build mmcell imports it without its operators, which it never calls.
+install_torchvision() {
+    local version
+    "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torchvision") is None)' && return
+    version=$(torch_version "$python")
+    version=${version#2.}
+    pip install -q --no-deps "torchvision==0.$((${version%%.*} + 15)).*"
+}
+
 set_up() {
     [[ -x $python ]] || make_environment
     pip --version &>/dev/null || "$python" -m ensurepip >/dev/null
@@ -177,6 +187,7 @@ set_up() {
     check_torch
     install_mmcv
     pip install -q --no-deps -r "$root/requirements-nodeps.txt"
+    install_torchvision
     pip install -q --no-deps --no-build-isolation -e "$root"
     fingerprint >"$stamp"
     step "set up in $environment"
