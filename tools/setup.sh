@@ -168,14 +168,16 @@ install_mmcv() {
     pip install -q --no-deps --force-reinstall "$(find_wheel "$requirement" "$folder")"
 }
 
-# timm imports torchvision, and torchvision:// weights come from it. The release that belongs to torch 2.x is 0.(x+15).
-# PyPI's is compiled for PyPI's torch; beside another build mmcell imports it without its operators, which it never calls.
+# timm imports torchvision, whose release 0.(n + 15) belongs to torch 2.n. Without its dependencies: they name the torch
+# that its wheels are compiled for, which need not be the one that is here. Beside another build its operators do not
+# load, which mmcell/torchvision_import.py copes with. A torchvision that is there is never touched.
 install_torchvision() {
-    local version
-    "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torchvision") is None)' && return
-    version=$(torch_version "$python")
-    version=${version#2.}
-    pip install -q --no-deps "torchvision==0.$((${version%%.*} + 15)).*"
+    "$python" -c 'from importlib.metadata import version; version("torchvision")' 2>/dev/null && return
+    local minor
+    minor=$(torch_version "$python" | cut -d. -f2)
+    step "installing torchvision 0.$((minor + 15))"
+    pip install -q --no-deps "torchvision==0.$((minor + 15)).*" ||
+        step 'no torchvision for this torch: configs with a backbone of timm will not run'
 }
 
 set_up() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
@@ -11,6 +12,8 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
+from mmcell.errors import InputError
+from mmcell.torchvision_import import import_torchvision
 
 BATCHES, EPOCHS, COUNTS = 5, 3, 4
 
@@ -31,9 +34,10 @@ def train(tmp_path):
     inputs = torch.rand(BATCHES, generator=torch.Generator().manual_seed(0), dtype=torch.double)
 
     def run(resume: str | None = None, keep: bool = True) -> float:
-        model = Line()
+        with contextlib.suppress(InputError):
+            import_torchvision()  # as launch.build_runner does; mmengine asks for its version
         runner = Runner(
-            model,
+            Line(),
             work_dir=str(tmp_path),
             train_dataloader=DataLoader([dict(inputs=value) for value in inputs], collate_fn=lambda batch: batch[0]),
             train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
@@ -45,8 +49,7 @@ def train(tmp_path):
             resume=resume is not None,
             experiment_name=f'{tmp_path.name}-{resume}-{keep}',
         )
-        runner.train()
-        return model.weight.item()
+        return runner.train().weight.item()
 
     return run, inputs.tolist()
 

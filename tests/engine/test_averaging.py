@@ -21,6 +21,7 @@ MOMENTUM, GAMMA = 0.1, 3
 CONFIG = f"""
 _base_ = '{ROOT / 'configs/demo/mask_rcnn_synthetic.py'}'
 model = dict(_delete_=True, type='TiledDetector', detector=_base_.model, tile=64, overlap=32)
+model['detector']['test_cfg']['rpn']['max_per_img'] = 30
 train_cfg = dict(max_epochs=2, val_interval=1)
 train_dataloader = dict(batch_size=1, dataset=dict(indices=3), num_workers=0, persistent_workers=False)
 val_dataloader = dict(num_workers=0, persistent_workers=False)
