@@ -32,7 +32,8 @@ class TiledDetector(DetectorWrapper):
     :func:`mmcell.structures.seams.resolve_seams`. Memory grows with the tiles in work and the cells found, not with
     the image. An image that is no larger than a tile, at a scale of 1, gives just what `detector` gives.
 
-    There may be more predictions on an image than the detector's `max_per_img`, which limits each tile.
+    The limits of the detector count for each tile: there may be more predictions on an image than its `max_per_img`,
+    and proposals (`test_cfg.rpn`) should be limited to what suits the area of a tile.
 
     Args:
         detector: Config of a detector with a :class:`mmcell.models.BoxedRLEMaskHead`.
