@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 from mmcell.cli import Parser
+from mmcell.errors import raise_all
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -226,13 +227,28 @@ def examine() -> Iterator[Finding]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print every finding, then every cure once, with the names of what it cures.
+    """Print every finding, then every cure once, with the names of what it cures; or examine a data set.
 
     Raises:
-        SystemExit: With status 1 if there is a problem.
+        SystemExit: With status 1 if there is a problem with the installation.
+        InputError: If there is one with the data.
+        InputErrors: If there are several.
     """
-    parser = Parser('Check the installation and name a cure for each problem.', 'python tools/doctor.py')
-    parser.parse_args(argv)
+    parser = Parser(
+        'Check the installation and name a cure for each problem. With DATA, read every image, annotation and mask of '
+        'a converted data set instead, and say what is in it.',
+        'python tools/doctor.py data/cell',
+    )
+    parser.add_argument('data', nargs='?', metavar='DATA', help='folder that tools/convert.py wrote')
+    args = parser.parse_args(argv)
+    if args.data is not None:
+        from mmcell.preflight.examine import examine_data
+
+        lines, errors = examine_data(args.data)
+        print('\n'.join(lines))
+        raise_all(errors)
+        print('healthy')
+        return
     cures: dict[str, list[str]] = {}
     problems = 0
     for finding in examine():

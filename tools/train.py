@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         config.load_from = None if args.resume == 'auto' else args.resume
     note = launch.choose_precision(config, args.amp)
     if not args.skip_checks:
-        from mmcell.preflight import check_training
+        from mmcell.preflight.run import check_training
 
         check_training(config)
     if args.auto_scale_lr:

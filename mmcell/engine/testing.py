@@ -13,7 +13,7 @@ from mmengine.dist import barrier, is_main_process
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
 from mmcell.files import read_json, write_json
-from mmcell.preflight import check_testing
+from mmcell.preflight.run import check_testing
 from mmcell.submission import write_submission
 
 

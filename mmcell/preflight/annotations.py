@@ -114,6 +114,22 @@ def check_annotations(path: str | Path, content: Mapping[str, Any], masks: bool 
     return errors
 
 
+def category_names(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the categories in the order of their ids."""
+    return tuple(item['name'] for item in sorted(content['categories'], key=lambda item: item['id']))
+
+
+def check_classes(files: Sequence[tuple[str | Path, tuple[str, ...]]]) -> list[InputError]:
+    """Check that annotation files, given with their classes, have those of the first."""
+    errors = []
+    for path, classes in files[1:]:
+        first, wanted = files[0]
+        if classes != wanted:
+            problem = f'has the classes {", ".join(classes)}, but {first} {", ".join(wanted)}'
+            errors.append(InputError(path, problem, 'convert both with the same --classes'))
+    return errors
+
+
 def _check_boxes(path: str | Path, images: Mapping[int, Any], annotations: Sequence[Mapping]) -> list[InputError]:
     annotations = [annotation for annotation in annotations if annotation['image_id'] in images]
     if not annotations:

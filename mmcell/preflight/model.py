@@ -28,19 +28,16 @@ def build_model(config: Config) -> nn.Module:
         try:
             with torch.device('meta'):
                 return MODELS.build(copy.deepcopy(config.model))
-        except NotImplementedError:  # A constructor looks at values, such as `torch.linspace(…).tolist()`.
+        except Exception:  # Perhaps only because a constructor looks at values, such as `torch.linspace(…).tolist()`.
             pass
-        except Exception as error:
-            raise _unbuildable(config, error) from None
         try:
             return MODELS.build(copy.deepcopy(config.model))
+        except InputError:
+            raise
         except Exception as error:
-            raise _unbuildable(config, error) from None
-
-
-def _unbuildable(config: Config, error: Exception) -> InputError:
-    reason = f'{type(error).__name__}: {error}'[:300]
-    return InputError(config.filename, f'has a model that cannot be built ({reason})', 'mend the config')
+            reason = f'{type(error).__name__}: {error}'[:300]
+            problem = f'has a model that cannot be built ({reason})'
+            raise InputError(config.filename, problem, 'mend the config') from None
 
 
 def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError]:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmcell.errors import InputError
 from mmcell.files import read_json
-from mmcell.preflight.annotations import check_structure
+from mmcell.preflight.annotations import category_names, check_classes, check_structure
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Split:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Names of the file's categories in the order of their ids, as the metrics count them."""
-        return tuple(item['name'] for item in sorted(self.content['categories'], key=lambda item: item['id']))
+        """Names of the file's categories, as the metrics count them."""
+        return category_names(self.content)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,11 +107,7 @@ def check_splits(config: Config, splits: Sequence[Split], scored: str | None) ->
         if missing := sorted(set(split.classes) - set(split.categories)):
             problem = f'has no class {missing[0]!r}, which {split.name}_dataloader picks'
             errors.append(InputError(split.ann_file, problem, f'choose from {", ".join(split.categories)}'))
-    for split in splits[1:]:
-        first = splits[0]
-        if split.classes != first.classes:
-            problem = f'has the classes {", ".join(split.classes)}, but {first.ann_file} {", ".join(first.classes)}'
-            errors.append(InputError(split.ann_file, problem, 'convert both with the same --classes'))
+    errors += check_classes([(split.ann_file, split.classes) for split in splits])
     return errors + _check_evaluators(config, [split for split in splits if split.name == scored])
 
 
