@@ -30,8 +30,13 @@ def config(data, tmp_path) -> Config:
     return config
 
 
-def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+@pytest.fixture
+def edit() -> Callable[[Path, Callable[[dict[str, Any]], Any]], None]:
     """Change the content of a json file in place."""
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
+
+    def change_file(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return change_file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -12,10 +11,7 @@ import tifffile
 from mmcell.errors import InputError, InputErrors
 from mmcell.preflight.run import check_testing, check_training
 
-_spec = importlib.util.spec_from_file_location('preflight_conftest', Path(__file__).with_name('conftest.py'))
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-CONFIG, edit = _module.CONFIG, _module.edit
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/demo/mask_rcnn_synthetic.py'
 
 AGAIN = 'convert the data again with tools/convert.py'
 
@@ -94,7 +90,7 @@ def test_healthy(config, capfd):
         ),
     ],
 )
-def test_annotations(config, data, change, problem, cure):
+def test_annotations(config, data, change, problem, cure, edit):
     path = data / 'annotations/train.json'
     before = {}
     edit(path, before.update)
@@ -112,7 +108,7 @@ def test_annotations(config, data, change, problem, cure):
     assert line.startswith(f'{path}: {problem.format(**values)}') and line.endswith(f'; {cure}')
 
 
-def test_images(config, data):
+def test_images(config, data, edit):
     """Missing, lying and broken images, in two splits."""
     paths = sorted(data.glob('images/train/*/image.tif'))
     content = {}
@@ -137,7 +133,7 @@ def test_images(config, data):
     assert in_val.startswith(f'{data / "annotations/val.json"}: lists 1 images, of which 1 do not exist')
 
 
-def test_classes_that_differ(config, data):
+def test_classes_that_differ(config, data, edit):
     edit(data / 'annotations/val.json', lambda content: content['categories'][0].update(name='tumour'))
     (line,) = problems(config)
     assert line == (
@@ -147,7 +143,7 @@ def test_classes_that_differ(config, data):
     )
 
 
-def test_categories_of_one_name(config, data):
+def test_categories_of_one_name(config, data, edit):
     edit(data / 'annotations/train.json', lambda content: content['categories'][1].update(name='epithelial'))
     differs, line = problems(config)
     assert 'has the classes epithelial, lymphocyte' in differs
@@ -157,7 +153,7 @@ def test_categories_of_one_name(config, data):
     )
 
 
-def test_empty_val(config, data):
+def test_empty_val(config, data, edit):
     edit(data / 'annotations/val.json', lambda content: content.update(images=[], annotations=[]))
     (line,) = problems(config)
     assert line == f'{data}/annotations/val.json: lists no images for val; convert the data with another --val-ratio'
@@ -194,7 +190,7 @@ def test_joined_datasets(config, data):
     assert line.startswith(f'{data}/annotations/none.json: cannot be read')
 
 
-def test_everything_at_once(data, tmp_path, tool):
+def test_everything_at_once(data, tmp_path, tool, edit):
     """Data, config and checkpoint in one go; nothing is built or written."""
     edit(data / 'annotations/train.json', lambda content: content['annotations'][0].update(category_id=9))
     shutil.rmtree(data.parent / 'source/test_release')  # not read by training

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-
-_spec = importlib.util.spec_from_file_location('preflight_conftest', Path(__file__).with_name('conftest.py'))
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-edit = _module.edit
 
 
 @pytest.fixture
@@ -42,7 +35,7 @@ def test_healthy(blue, data, tool):
     assert 'trainval: 6 images' in outcome.out and 'warning' not in outcome.out
 
 
-def test_swapped_and_shared(blue, data, tool):
+def test_swapped_and_shared(blue, data, tool, edit):
     paths = sorted(data.glob('images/train/*/image.tif'))
     for path in paths:
         tifffile.imwrite(path, tifffile.imread(path)[..., ::-1])
@@ -69,7 +62,7 @@ def test_swapped_and_shared(blue, data, tool):
     ]
 
 
-def test_broken_pixels_behind_a_good_header(blue, data, tool):
+def test_broken_pixels_behind_a_good_header(blue, data, tool, edit):
     """What the checks before a run cannot see."""
     path = sorted(data.glob('images/train/*/image.tif'))[0]
     tifffile.imwrite(path, np.zeros(tifffile.imread(path).shape, np.uint8), compression='zlib')
