@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +16,66 @@ from typing import Any
 from mmcell.errors import InputError
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """The permissions that new files of this process do not get."""
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def remove_leftovers(folder: Path, prefix: str) -> None:
+    """Remove what processes that were killed left in a folder: entries named `<prefix><process id>.<anything>`."""
+    for path in folder.glob(f'{prefix}*'):
+        process = path.name.removeprefix(prefix).partition('.')[0]
+        if process.isdigit() and not _is_alive(int(process)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
+
+
+def replace_folder(target: Path, new: Path) -> None:
+    """Put a folder in the place of another, which then is where the new one was; or in a free place.
+
+    On Linux both change places in one step, so that whoever looks sees the old folder or the new one. Where the file
+    system cannot do that, there is a moment without either.
+
+    Args:
+        target: Where the folder is to be.
+        new: The folder, on the same file system.
+    """
+    if not os.path.lexists(target):
+        new.rename(target)
+    elif not _exchange(target, new):
+        spare = new.with_name(f'{new.name}.old')
+        target.rename(spare)
+        new.rename(target)
+        spare.rename(new)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths by Linux's renameat2; False where there is no such thing."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(number, os.strerror(number), str(one))
 
 
 @contextmanager
@@ -31,11 +90,12 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, prefix := f'.{target.stem}.tmp')
         # The suffix stays, since some writers choose their format by it.
-        handle, name = tempfile.mkstemp(prefix=f'.{target.stem}.', suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f'{prefix}{os.getpid()}.', suffix=target.suffix, dir=target.parent)
         os.close(handle)
         # mkstemp makes private files; a result should have the permissions of any other file.
-        Path(name).chmod(0o666 & ~_umask())
+        Path(name).chmod(0o666 & ~current_umask())
     except OSError as error:
         raise InputError(target, f'cannot be written ({error.strerror})', 'choose a writable place') from None
     try:

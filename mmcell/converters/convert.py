@@ -8,6 +8,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,15 +20,16 @@ from tqdm import tqdm
 from mmcell.converters.base import ImageRecord, Layout, TestImage
 from mmcell.converters.split import split_folds, split_names
 from mmcell.errors import InputError, raise_all
-from mmcell.files import write_bytes, write_json
+from mmcell.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
 from mmcell.images import ChannelOrder
 from mmcell.structures.rle import Instances
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
 _PIXELS = 'pixels'
 
-#: The layout that a worker process reads.
+#: The layout that a worker process reads, and how it notes which image it is at.
 _layout: Layout
+_note: Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -179,18 +182,37 @@ def _map(
     if workers == 1:
         yield from progress(map(partial(function, layout), names))
         return
+    # Which image each process works on, by the order in which they start; -1 for none.
+    at_work, started = multiprocessing.Array('q', [-1] * workers), multiprocessing.Value('q', 0)
     # The layout travels once to a worker and not with every name: it may hold all annotations.
-    with multiprocessing.Pool(workers, _keep, (layout,)) as pool:
-        yield from progress(pool.imap(partial(_call, function), names))
+    pool = ProcessPoolExecutor(workers, initializer=_keep, initargs=(layout, at_work, started))
+    try:
+        futures = [pool.submit(_call, function, index, name) for index, name in enumerate(names)]
+        for future in progress(futures):
+            yield future.result()
+    except BrokenProcessPool:
+        suspects = ', '.join(names[index] for index in sorted(at_work) if index >= 0) or 'starting'
+        problem = f'a process that was {doing} one of these images was killed'
+        raise InputError(suspects, problem, 'free memory, or give fewer --workers') from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _keep(layout: Layout) -> None:
-    global _layout
+def _keep(layout: Layout, at_work: Any, started: Any) -> None:
+    global _layout, _note
     _layout = layout
+    with started.get_lock():
+        slot, started.value = started.value, started.value + 1
+
+    def _note(index: int) -> None:
+        at_work[slot] = index
 
 
-def _call(function: Callable[[Layout, str], Any], name: str) -> Any:
-    return function(_layout, name)
+def _call(function: Callable[[Layout, str], Any], index: int, name: str) -> Any:
+    _note(index)
+    result = function(_layout, name)
+    _note(-1)
+    return result
 
 
 def _image(image_id: int, file_name: str, size: tuple[int, int]) -> dict[str, Any]:
@@ -235,35 +257,57 @@ def _dataset(
 
 
 def _write(out: Path, layout: Layout, contents: dict[str, dict], names: list[str], workers: int | None) -> None:
-    """Write beside the target, then rename: each folder appears whole or not at all."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix='.convert-', dir=out))
-    except OSError as error:
-        raise InputError(out, f'cannot be written ({error.strerror})', 'choose a writable place for --out') from None
+    """Write all of it beside the target, then put it there."""
+    work = _work_folder(out)
     try:
         for name, content in contents.items():
             write_json(work / 'annotations' / f'{name}.json', content)
-        owned = _owns_pixels(out)
         if not layout.has_image_files:
             for _ in _map('writing', partial(_write_pixels, work / _PIXELS), layout, names, workers):
                 pass
-            _replace_folder(out / _PIXELS, work)
         target = layout.source.resolve() if layout.has_image_files else _PIXELS
         (work / 'images').symlink_to(target, target_is_directory=True)
-        (work / 'images').replace(out / 'images')
-        _replace_folder(out / 'annotations', work)
-        if owned and layout.has_image_files:
-            (out / _PIXELS).replace(work / 'unused')
+        _publish(work, out)
+    except OSError as error:
+        raise InputError(out, f'cannot be written ({error.strerror})', 'choose another --out or free space') from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _replace_folder(folder: Path, work: Path) -> None:
-    """Put the folder of the same name from `work` in the place of one that may exist."""
-    if folder.exists():
-        folder.replace(work / f'old-{folder.name}')
-    (work / folder.name).replace(folder)
+def _work_folder(out: Path) -> Path:
+    """A new folder beside `out`, or in it where nothing can be written beside it."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(out, f'cannot be written ({error.strerror})', 'choose a writable place for --out') from None
+    failure = None
+    for parent in (out.parent, out):
+        prefix = f'.{out.name}.convert'
+        try:
+            remove_leftovers(parent, prefix)
+            work = Path(tempfile.mkdtemp(prefix=f'{prefix}{os.getpid()}.', dir=parent))
+            work.chmod(0o777 & ~current_umask())
+        except OSError as error:
+            failure = error
+        else:
+            return work
+    raise InputError(out, f'cannot be written ({failure.strerror})', 'choose a writable place for --out')
+
+
+def _publish(work: Path, out: Path) -> None:
+    """Put a conversion into its place: in one step, unless `out` holds other things or cannot be moved."""
+    ours = {path.name for path in work.iterdir()} | {_PIXELS}
+    movable = work.parent != out and not out.is_symlink() and not os.path.ismount(out)
+    if movable and (not out.exists() or {path.name for path in out.iterdir()} <= ours):
+        replace_folder(out, work)
+        return
+    obsolete = _owns_pixels(out) and not (work / _PIXELS).exists()
+    # The annotations last, since they are what says that there is a conversion.
+    for name in (_PIXELS, 'images', 'annotations'):
+        if os.path.lexists(work / name):
+            replace_folder(out / name, work / name)
+    if obsolete:
+        (out / _PIXELS).replace(work / _PIXELS)
 
 
 def _write_pixels(folder: Path, layout: Layout, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.files import write_json
+from mmcell.files import remove_leftovers, replace_folder, write_json
 from mmcell.synthetic.tissue import NUM_CLASSES, draw_tissue
 
 TRAIN, TEST, TEST_IDS = 'train', 'test_release', 'test_image_name_to_ids.json'
@@ -52,14 +53,13 @@ def write_class_tiff(
     _check_out(out, overwrite)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(out.parent, prefix := f'.{out.name}.synthesize')
         # Beside the target, because a rename is atomic only within one file system.
-        with tempfile.TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as temporary:
-            new, old = Path(temporary, 'new'), Path(temporary, 'old')
+        with tempfile.TemporaryDirectory(prefix=f'{prefix}{os.getpid()}.', dir=out.parent) as temporary:
+            new = Path(temporary, 'new')
             totals = _write_train(new / TRAIN, num_images, size, num_cells, seed)
             _write_test(new, num_test_images, size, num_cells, seed)
-            if out.exists():
-                out.rename(old)
-            new.rename(out)
+            replace_folder(out, new)
     except OSError as error:
         raise InputError(
             out, f'cannot be written ({error.strerror})', 'choose another place or free disk space'
