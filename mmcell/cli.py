@@ -89,6 +89,13 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         if found:
             _report(message.splitlines()[0])
             raise SystemExit(2) from None
+        if 'mmcell.datasets.at_work' in sys.modules:
+            images = sys.modules['mmcell.datasets.at_work'].find_images(str(error))
+            if images is not None:
+                problem = 'a data worker was killed while it loaded this; '
+                cure = 'free memory, or set num_workers=0 in the dataloader of the config to see why'
+                _report(f'{", ".join(images) or "data"}: {problem}{cure}')
+                raise SystemExit(2) from None
         if _is_one_of_several() and _LOST.search(str(error)):
             _report(LOST)
             raise SystemExit(1) from None

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
+from torch.utils.data import get_worker_info
 
+from mmcell.datasets.at_work import AtWork
 from mmcell.errors import InputError
 from mmcell.files import read_json
 from mmcell.images import ChannelOrder
@@ -39,7 +41,15 @@ class CellDataset(CocoDataset):
             raise InputError('channel_order', f'is {channel_order!r}', "use 'rgb', 'bgr' or None")
         self.channel_order = channel_order
         self._picks_classes = 'classes' in (kwargs.get('metainfo') or {})
+        self._at_work = AtWork(self)
         super().__init__(*args, **kwargs)
+
+    def prepare_data(self, idx: int) -> Any:
+        """Load an image and put it through the pipeline; a worker process says first which."""
+        data_info = self.get_data_info(idx)
+        if get_worker_info() is not None:
+            self._at_work.note(data_info['img_path'])
+        return self.pipeline(data_info)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images of the json with their instances, ordered by image id."""

@@ -133,3 +133,34 @@ def test_scoring_without_truth(data, tmp_path, tool):
 def test_help_shows_an_example(name, tool):
     outcome = tool(name, '--help')
     assert outcome.status == 0 and f'python tools/{name}.py' in outcome.out.split('example:')[1]
+
+
+DEADLY = f"""
+_base_ = '{ROOT / 'configs/demo/mask_rcnn_synthetic.py'}'
+custom_imports = dict(imports=['mmcell', 'deadly'])
+_pipeline = [*_base_.train_dataloader.dataset.pipeline[:2], dict(type='Deadly')]
+train_dataloader = dict(num_workers=1, persistent_workers=False, dataset=dict(pipeline=_pipeline))
+"""
+TRANSFORM = """
+import os
+import signal
+
+from mmcv.transforms import BaseTransform
+from mmdet.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module(force=True)
+class Deadly(BaseTransform):
+    def transform(self, results):
+        os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
+"""
+
+
+def test_a_data_worker_that_dies_is_named_with_its_image(data, tmp_path, monkeypatch, tool):
+    (tmp_path / 'deadly.py').write_text(TRANSFORM)
+    (tmp_path / 'config.py').write_text(DEADLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    outcome = tool('train', tmp_path / 'config.py', '--work-dir', tmp_path / 'work')
+    errors = [line for line in outcome.err.splitlines() if line.startswith('error: ')]
+    assert outcome.status == 2 and len(errors) == 1 and 'Traceback' not in outcome.err
+    assert 'image.tif: a data worker was killed while it loaded this; free memory' in errors[0]
