@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -52,7 +53,8 @@ def check_training(config: Config) -> None:
         # The test images are none of training's business.
         report.errors += check_arguments(config, skip=('test_dataloader', 'test_evaluator', 'test_cfg'))
         checkpoint = config.get('load_from')
-        if config.get('resume') and not checkpoint:
+        # mmengine announces that there is none, and will do so again.
+        if config.get('resume') and not checkpoint and (Path(config.work_dir) / 'last_checkpoint').is_file():
             checkpoint = find_latest_checkpoint(config.work_dir)
         if not checkpoint:
             _collect(report, check_pretrained, config)
@@ -143,12 +145,12 @@ def _check_data(report: _Report, config: Config, names: Sequence[str], scored: s
 
 
 def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> Any:
-    """The model, or None if it cannot be built, which the arguments may already have said."""
+    """The model, or None if it cannot be built."""
+    # Building it would only say again what its arguments say.
+    sound = not any(error.problem.startswith('model') for error in report.errors)
     if splits:
         report.errors += check_num_classes(config, splits[0].classes)
-    if any(': model' in str(error) for error in report.errors):
-        return None
-    return _collect(report, build_model, config)
+    return _collect(report, build_model, config) if sound else None
 
 
 def _check_checkpoint(
