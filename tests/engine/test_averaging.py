@@ -95,6 +95,7 @@ def assert_close(state, expected):
         torch.testing.assert_close(value.double(), expected[name].double(), rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_the_average_is_validated_saved_and_resumed(tmp_path, record, train, tool):
     scores = train('--cfg-options', 'optim_wrapper.optimizer.lr=0.01')
     trained, validated = record.seen['trained'][1:], record.seen['validated']
