@@ -121,7 +121,7 @@ def environment(folder, monkeypatch):
 
 def script(name: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess:
     command = [str(argument) for argument in (ROOT / 'tools' / f'{name}.sh', *arguments)]
-    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=300)
 
 
 def errors(outcome: subprocess.CompletedProcess) -> list[str]:
