@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
 
+from mmcell.converters import LAYOUTS, convert
 from mmcell.datasets import CopyPasteCells
 from mmcell.structures.label_map_masks import LabelMapMasks
 
@@ -143,10 +146,6 @@ def test_how_often(scene):
 
 
 def test_below_a_mix_data_set(class_tiff, tmp_path):
-    from mmdet.registry import DATASETS
-
-    from mmcell.converters import LAYOUTS, convert
-
     convert(LAYOUTS.get('class_tiff')(class_tiff), tmp_path / 'out', workers=1)
     config = {
         'type': 'MultiImageMixDataset',
@@ -159,11 +158,11 @@ def test_below_a_mix_data_set(class_tiff, tmp_path):
         },
         'pipeline': [
             {'type': 'CopyPasteCells', 'classes': [2], 'prob': 1.0, 'max_covered': 1.0},
-            {'type': 'RandomZoomCrop', 'size': 32},
             {'type': 'PackDetInputs'},
         ],
     }
-    images = DATASETS.build(config)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        images = DATASETS.build(config)
     truth = json.loads((tmp_path / 'out/annotations/trainval.json').read_text())
     rare = {a['image_id'] for a in truth['annotations'] if a['category_id'] == 3}
     assert len(rare) == 3
@@ -173,14 +172,17 @@ def test_below_a_mix_data_set(class_tiff, tmp_path):
         return [images[i] for i in range(len(images))]
 
     samples = load()
-    for sample in samples:  # every third-class cell comes from one of three images, whatever the image below
+    for sample in samples:  # every cell of class 3 comes from one of three images, whatever the image below
         assert 2 in sample['data_samples'].gt_instances.labels
     for first, second in zip(samples, load()):
         assert (first['inputs'] == second['inputs']).all()
-    transform = CopyPasteCells([2], prob=0.0)
-    assert transform.get_indexes(images.dataset) == []
-    assert CopyPasteCells([3], prob=1.0).get_indexes(images.dataset) == []
-    chosen = {i for _ in range(50) for i in CopyPasteCells([2], prob=1.0, sources=2).get_indexes(images.dataset)}
+    never, absent, often = (
+        CopyPasteCells([2], prob=0),
+        CopyPasteCells([3], prob=1),
+        CopyPasteCells([2], prob=1, sources=2),
+    )
+    assert never.get_indexes(images.dataset) == absent.get_indexes(images.dataset) == []
+    chosen = {i for _ in range(50) for i in often.get_indexes(images.dataset)}
     assert {images.dataset[i]['img_id'] for i in chosen} == rare
 
 

@@ -32,12 +32,9 @@ def test_jitter_of_nothing_is_nothing():
     assert np.array_equal(RandomHEDJitter(0)({'img': values})['img'], values)
     np.random.seed(0)
     assert all(RandomHEDJitter(0.2, prob=0)({'img': values})['img'] is values for _ in range(9))
-    changed = sum(RandomHEDJitter(0.2, prob=0.3)({'img': values[:1]})['img'] is not values[:1] for _ in range(1))
-    assert changed in (0, 1)
-
-
-def test_jitter_of_an_empty_image():
-    assert RandomHEDJitter()({'img': np.zeros((0, 5, 3), np.uint8)})['img'].shape == (0, 5, 3)
+    small = values[:1]
+    changed = sum(RandomHEDJitter(0.2, prob=0.3)({'img': small})['img'] is not small for _ in range(300))
+    assert 60 < changed < 120
 
 
 def test_same_seed_same_jitter():
@@ -118,21 +115,32 @@ GREY = np.random.default_rng(0).integers(0, 256, (60, 60, 1), dtype=np.uint8).re
         GREY[:1, :1],
         tissue(OTHER, (2.0, 0.0)),
         tissue(OTHER, (0.0, 2.0)),
-        tissue(OTHER, (0.3, 2.0)),
         np.where(np.indices((60, 60)).sum(0)[..., None] < 11, GREY // 2, 255).astype(np.uint8),
     ],
-    ids=['white', 'black', 'one colour', 'grey', 'one pixel', 'haematoxylin', 'eosin', 'traces', 'a corner'],
+    ids=['white', 'black', 'one colour', 'grey', 'one pixel', 'haematoxylin', 'eosin', 'a corner'],
 )
 def test_what_cannot_be_estimated_stays(image):
     assert NormalizeStain()({'img': image})['img'] is image
 
 
+def test_traces_of_a_stain_are_not_blown_up():
+    image = tissue(OTHER, (2.6, 0.8))
+    gains = REFERENCE.strengths / estimate_stains(image).strengths
+    gain = np.maximum(gains, 1 / gains).max()
+    assert gain > 1.2
+    assert NormalizeStain(max_gain=gain * 0.99)({'img': image})['img'] is image
+    assert NormalizeStain(max_gain=gain * 1.01)({'img': image})['img'] is not image
+
+
 def test_real_tissue(shared_data):
-    path = next(iter(sorted((shared_data / 'consep/train').glob('*/image.tif'))))
-    loaded = LoadCellImage()({'img_path': str(path)})
-    after = NormalizeStain()(dict(loaded))['img']
-    assert after.shape == loaded['img'].shape and not np.array_equal(after, loaded['img'])
-    assert estimate_stains(after).strengths == pytest.approx(REFERENCE.strengths, rel=0.25)
+    changed = 0
+    for path in sorted((shared_data / 'consep/train').glob('*0/image.tif'))[:8]:
+        before = LoadCellImage()({'img_path': str(path)})['img']
+        after = NormalizeStain()({'img': before})['img']
+        if after is not before:
+            assert estimate_stains(after).strengths == pytest.approx(REFERENCE.strengths, rel=0.25)
+            changed += 1
+    assert changed >= 4
 
 
 def test_bad_arguments():

@@ -3,7 +3,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from mmdet.registry import DATASETS
+from mmengine.registry import DefaultScope
 
+from mmcell.converters import LAYOUTS, convert
 from mmcell.datasets import CellDataset, RandomZoomCrop
 from mmcell.structures.label_map_masks import LabelMapMasks
 
@@ -81,7 +84,8 @@ def test_windows_and_zooms_are_uniform():
     for crop in crops:
         counts[tuple(crop['img'][0, 0, :2])] += 1
     assert counts.min() > 5 and counts.max() < 40  # 20 expected
-    zooms = [RandomZoomCrop(8, (0.5, 2))._draw()[0] for _ in range(1000)]
+    transform = RandomZoomCrop(8, (0.5, 2))
+    zooms = [transform._draw()[0] for _ in range(1000)]
     assert min(zooms) >= 0.5 and max(zooms) <= 2 and 0.45 < np.mean(np.array(zooms) < 1) < 0.55
 
 
@@ -195,10 +199,6 @@ def test_too_few_weights(scene):
 
 
 def test_class_balanced_data_set_repeats_images_of_rare_classes(class_tiff, tmp_path):
-    from mmdet.registry import DATASETS
-
-    from mmcell.converters import LAYOUTS, convert
-
     convert(LAYOUTS.get('class_tiff')(class_tiff), tmp_path / 'out', workers=1)
     inner = {
         'type': 'CellDataset',
@@ -212,9 +212,10 @@ def test_class_balanced_data_set_repeats_images_of_rare_classes(class_tiff, tmp_
             {'type': 'PackDetInputs'},
         ],
     }
-    images = DATASETS.build(inner)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        images = DATASETS.build(inner)
+        balanced = DATASETS.build({'type': 'ClassBalancedDataset', 'oversample_thr': 1.0, 'dataset': inner})
     assert isinstance(images, CellDataset)
-    balanced = DATASETS.build({'type': 'ClassBalancedDataset', 'oversample_thr': 1.0, 'dataset': inner})
     rare = [2 in images.get_cat_ids(i) for i in range(len(images))]
     assert sum(rare) == 3 and balanced.repeat_indices == [i for i, r in enumerate(rare) for _ in range(1 + r)]
     for index, original in enumerate(balanced.repeat_indices):

@@ -33,7 +33,7 @@ def map_optical_density(
     # OpenCV multiplies from the left; reversed on both axes, the matrix serves BGR.
     affine = np.column_stack([matrix.T, shift - np.log(white)])[::-1, [2, 1, 0, 3]]
     density = cv2.transform(density, affine.astype(np.float32))
-    values = cv2.exp(cv2.subtract(0.0, density)) if density.size else density
+    values = cv2.exp(-density)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
