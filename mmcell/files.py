@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Files: written so that a reader sees the old one or the new one, never half of one; read within bounds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import errno
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmcell.errors import InputError
+from mmcell.limits import MAX_JSON_BYTES
 
 
 def current_umask() -> int:
@@ -124,15 +126,86 @@ def write_json(target: str | Path, value: Any) -> None:
     write_bytes(target, json.dumps(value, separators=(',', ':'), allow_nan=False).encode())
 
 
+def check_file(path: str | Path) -> int:
+    """Refuse what is no regular file: to open a named pipe can block for ever, and a device never ends.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        InputError: If it is missing, or no file.
+    """
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise InputError(path, f'cannot be read ({reason})', 'check the path and its permissions') from None
+    if not stat.S_ISREG(status.st_mode):
+        reason = 'Is a directory' if stat.S_ISDIR(status.st_mode) else 'not a regular file'
+        raise InputError(path, f'cannot be read ({reason})', 'name a file')
+    return status.st_size
+
+
+def read_bytes(path: str | Path, limit: int | None = None) -> bytes:
+    """All of a file, or its first bytes.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    check_file(path)
+    try:
+        with Path(path).open('rb') as file:
+            return file.read(-1 if limit is None else limit)
+    except OSError as error:
+        raise InputError(path, f'cannot be read ({error.strerror})', 'check the path and its permissions') from None
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        InputError: If it is missing, not readable, or not JSON.
+        InputError: If it is missing, not readable, too large, or not JSON.
+    """
+    if check_file(path) > MAX_JSON_BYTES:
+        raise InputError(path, f'has more than {MAX_JSON_BYTES >> 20} MB', 'split it into several')
+    return parse_json(path, read_bytes(path))
+
+
+def parse_json(where: str | Path, data: bytes) -> Any:
+    """Parse JSON.
+
+    Args:
+        where: What to name in an error.
+        data: The JSON.
+
+    Raises:
+        InputError: If it is none.
     """
     try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(path, f'cannot be read ({error.strerror})', 'check the path') from None
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InputError(path, f'is not valid JSON ({error})', 'write it again or restore it') from None
+        reason = str(error)[:200]
+        raise InputError(where, f'is not valid JSON ({reason})', 'write it again or restore it') from None
+
+
+def relative_name(name: Any) -> PurePosixPath:
+    """A path from an outside file, which must stay in the folder that it is relative to.
+
+    Raises:
+        ValueError: If it is no text, empty, absolute, leads upwards, or cannot be a path.
+    """
+    if not isinstance(name, str) or not name or '\0' in name or not _is_utf_8(name):
+        raise ValueError(f'{name!r:.80} is no path')
+    path = PurePosixPath(name.replace('\\', '/'))
+    if path.is_absolute() or '..' in path.parts or not path.name:
+        raise ValueError(f'{name!r:.80} leaves the folder')
+    return path
+
+
+def _is_utf_8(text: str) -> bool:
+    """Whether a text can be written: JSON can hold halves of characters, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcell import tiff
 from mmcell.errors import InputError
+from mmcell.files import read_bytes
+from mmcell.headers import HEADER_BYTES, JPEG_MAGIC, PNG_MAGIC, jpeg_size, png_bits, png_size
+from mmcell.limits import MAX_PIXELS
 
 ChannelOrder = Literal['rgb', 'bgr']
 
-#: Images of more pixels are refused before they are decoded: a whole one would not fit in memory as float32.
-MAX_PIXELS = 2**29
-
 _TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_PNG_MAGIC = b'\x89PNG\r\n\x1a\n'
-_JPEG_MAGIC = b'\xff\xd8\xff'
 
-# tifffile logs what it cannot parse; we raise instead.
-logging.getLogger('tifffile').setLevel(logging.CRITICAL)
+#: How many bytes of pixels one byte of a file can stand for at most, see :data:`mmcell.tiff.MAX_RATIOS`.
+_MAX_RATIO = 2**11
 
 
 def read_image(path: str | Path, channel_order: ChannelOrder = 'rgb') -> NDArray[np.uint8]:
@@ -51,7 +48,7 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
         InputError: As :func:`read_image`.
     """
     pixels, white_is_zero, premultiplied = _read_pixels(Path(path))
-    if white_is_zero:
+    if white_is_zero and pixels.dtype.kind in 'bu':
         pixels = ~pixels
     if pixels.dtype == np.uint16:
         pixels = _TO_8_BIT[pixels]
@@ -80,22 +77,19 @@ def read_size(path: str | Path) -> tuple[int, int]:
         InputError: If the header cannot be read.
     """
     path = Path(path)
-    data = _head(path, 1 << 16)
+    data = read_bytes(path, HEADER_BYTES)
     if data.startswith(_TIFF_MAGIC):
         import tifffile
 
         try:
-            with tifffile.TiffFile(path) as tiff:
-                page = tiff.pages.first
+            with tifffile.TiffFile(path) as file:
+                page = tiff.first_page(path, file)
                 return page.imagelength, page.imagewidth
+        except InputError:
+            raise
         except Exception as error:
             raise _unreadable(path, 'TIFF', error) from None
-    if data.startswith(_PNG_MAGIC):
-        if len(data) < 24:
-            raise InputError(path, 'is truncated', 'restore it from its source')
-        return int.from_bytes(data[20:24], 'big'), int.from_bytes(data[16:20], 'big')
-    height, width = read_image(path).shape[:2]
-    return height, width
+    return _picture_size(path, data)
 
 
 def read_label_map(path: str | Path) -> NDArray[np.int32]:
@@ -141,47 +135,58 @@ _TO_8_BIT = ((np.arange(2**16, dtype=np.uint32) * 255 + 32767) // 65535).astype(
 
 
 def _on_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8], premultiplied: bool) -> NDArray[np.uint8]:
-    weight = alpha.astype(np.uint32)
-    weighted = colour.astype(np.uint32) * (255 if premultiplied else weight)
-    return np.minimum((weighted + (255 - weight) * 255 + 127) // 255, 255).astype(np.uint8)
+    composed = np.empty(colour.shape, dtype=np.uint8)
+    # Some rows at a time: the intermediate numbers take many times the memory of the picture.
+    step = max(1, 2**20 // colour.shape[1])
+    for top in range(0, len(colour), step):
+        rows = slice(top, top + step)
+        weight = alpha[rows].astype(np.uint32)
+        weighted = colour[rows].astype(np.uint32) * (255 if premultiplied else weight)
+        composed[rows] = np.minimum((weighted + (255 - weight) * 255 + 127) // 255, 255)
+    return composed
 
 
 def _read_pixels(path: Path) -> tuple[NDArray, bool, bool]:
     """Pixels as stored, (H, W) or (H, W, C); whether zero means white; whether colours are multiplied by alpha."""
-    head = _head(path, 32)
-    if head.startswith(_TIFF_MAGIC):
+    data = read_bytes(path, HEADER_BYTES)
+    if data.startswith(_TIFF_MAGIC):
         return _read_tiff(path)
+    height, width = _picture_size(path, data)
+    tiff.check_size(path, height, width, MAX_PIXELS)
     # imagecodecs takes long to import; header-only work does without it.
     import imagecodecs
 
-    if head.startswith(_PNG_MAGIC):
-        kind, decode = 'PNG', imagecodecs.png_decode
-        _check_pixels(path, *read_size(path))
-    elif head.startswith(_JPEG_MAGIC):
-        kind, decode = 'JPEG', imagecodecs.jpeg8_decode
+    data = read_bytes(path)
+    is_png = data.startswith(PNG_MAGIC)
+    bits = png_bits(data) if is_png else 24
+    tiff.check_ratio(path, height * width * bits // 8, len(data), _MAX_RATIO)
+    try:
+        return (imagecodecs.png_decode if is_png else imagecodecs.jpeg8_decode)(data), False, False
+    except Exception as error:
+        raise _unreadable(path, 'PNG' if is_png else 'JPEG', error) from None
+
+
+def _picture_size(path: Path, data: bytes) -> tuple[int, int]:
+    """Height and width of a PNG or JPEG, given its first bytes."""
+    if data.startswith(PNG_MAGIC):
+        size = png_size(data)
+    elif data.startswith(JPEG_MAGIC):
+        # Metadata may push the size far back.
+        size = jpeg_size(data) or jpeg_size(read_bytes(path))
     else:
         raise InputError(path, 'is not a TIFF, PNG or JPEG file', 'save it as TIFF or PNG')
-    try:
-        return decode(path.read_bytes()), False, False
-    except Exception as error:
-        raise _unreadable(path, kind, error) from None
+    if size is None:
+        raise InputError(path, 'is truncated', 'restore it from its source')
+    return size
 
 
 def _read_tiff(path: Path) -> tuple[NDArray, bool, bool]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as tiff:
-            if not tiff.pages:
-                raise InputError(path, 'is truncated or holds no picture', 'restore it from its source')
-            if len(tiff.pages) != 1:
-                raise InputError(path, f'holds {len(tiff.pages)} pages', 'save one picture a file')
-            page = tiff.pages.first
-            _check_pixels(path, page.imagelength, page.imagewidth)
-            if page.photometric not in (None, 0, 1, 2, 6):
-                name = getattr(page.photometric, 'name', page.photometric)
-                raise InputError(path, f'stores colours as {name}', 'save it as grey, RGB or RGBA')
-            _check_complete(path, page)
+        with tifffile.TiffFile(path) as file:
+            page = tiff.check_header(path, file, MAX_PIXELS)
+            tiff.check_all_segments(path, page, file.filehandle)
             pixels = page.asarray()
             if page.axes[:1] == 'S':  # one plane a channel
                 pixels = np.moveaxis(pixels, 0, -1)
@@ -190,30 +195,6 @@ def _read_tiff(path: Path) -> tuple[NDArray, bool, bool]:
         raise
     except Exception as error:
         raise _unreadable(path, 'TIFF', error) from None
-
-
-def _check_complete(path: Path, page: object) -> None:
-    """Refuse a file that ends before its pixels do; tifffile fills what is missing with zeros."""
-    size = path.stat().st_size
-    if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts)):
-        raise InputError(path, 'is truncated', 'restore it from its source')
-    if page.compression == 1 and sum(page.databytecounts) < math.ceil(page.size * page.bitspersample / 8):
-        raise InputError(path, 'holds fewer pixels than its header says', 'restore it from its source')
-
-
-def _check_pixels(path: Path, height: int, width: int) -> None:
-    if height < 1 or width < 1:
-        raise InputError(path, f'is empty ({width} x {height} pixels)', 'restore it from its source')
-    if height * width > MAX_PIXELS:
-        raise InputError(path, f'is too large ({width} x {height} pixels)', f'cut it to at most {MAX_PIXELS} pixels')
-
-
-def _head(path: Path, size: int) -> bytes:
-    try:
-        with path.open('rb') as file:
-            return file.read(size)
-    except OSError as error:
-        raise InputError(path, f'cannot be read ({error.strerror})', 'check the path and its permissions') from None
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> InputError:

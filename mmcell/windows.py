@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.errors import InputError
+from mmcell.files import check_file
 from mmcell.images import ChannelOrder, read_image
+from mmcell.limits import MAX_MASK_PIXELS, MAX_PIXELS
+from mmcell.tiff import check_header, check_segment, segment_size
 
 # Decoded strips or tiles that are kept: those of a row of windows, so that each is decoded once or twice.
 _CACHE_BYTES = 1 << 28
@@ -39,12 +42,14 @@ class ImageWindows:
 
         self._path, self._channel_order = Path(path), channel_order
         self._pixels, self._tiff, self._cache = None, None, OrderedDict()
+        check_file(path)
         try:
             self._tiff = tifffile.TiffFile(path)
-            if not _has_plain_pixels(self._tiff):
+            if not _has_plain_pixels(check_header(self._path, self._tiff, MAX_MASK_PIXELS)):
                 self.close()
             elif self._tiff.pages.first.is_memmappable:
-                self._pixels = tifffile.memmap(path, mode='r')
+                page = self._tiff.pages.first
+                self._pixels = page.asarray(out='memmap').reshape(page.imagelength, page.imagewidth, -1)
         except Exception:  # A broken file raises what it likes; read_image then says what is wrong.
             self.close()
         if self._tiff is None:
@@ -84,7 +89,7 @@ class ImageWindows:
 
     def _decode(self, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
         page = self._tiff.pages.first
-        height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+        height, width = segment_size(page)
         across = -(-page.imagewidth // width)
         window = np.zeros((y2 - y1, x2 - x1, page.samplesperpixel), dtype=np.uint8)
         for row in range(y1 // height, -(-y2 // height)):
@@ -106,7 +111,10 @@ class ImageWindows:
             file = self._tiff.filehandle
             file.seek(page.dataoffsets[index])
             data = file.read(page.databytecounts[index])
+            check_segment(self._path, page, data)
             segment = page.decode(data, index, jpegtables=page.jpegtables)[0][0]
+        except InputError:
+            raise
         except Exception as error:
             reason = f'cannot be read as TIFF ({str(error)[:200]})'
             raise InputError(self._path, reason, 'restore it from its source or save it again') from None
@@ -116,16 +124,15 @@ class ImageWindows:
         return segment
 
 
-def _has_plain_pixels(tiff: object) -> bool:
-    """Whether the file holds one picture whose stored values are those that read_image gives."""
-    page = tiff.pages.first
+def _has_plain_pixels(page: object) -> bool:
+    """Whether the stored values are those that read_image gives, in strips or tiles that can be held."""
+    height, width = segment_size(page)
     return (
-        len(tiff.pages) == 1
-        and page.bitspersample == 8
+        page.bitspersample == 8
         and page.dtype == np.uint8
         and page.photometric in (1, 2, 6)
         and page.samplesperpixel in (1, 3)
         and not page.extrasamples
         and (page.planarconfig == 1 or page.samplesperpixel == 1)
-        and all(page.databytecounts)
+        and (page.is_memmappable or height * width <= MAX_PIXELS)
     )
