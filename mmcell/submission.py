@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmcell.coco import is_coordinate, is_number, read_coco
 from mmcell.errors import InputError
-from mmcell.files import atomic_path, read_json, write_bytes
+from mmcell.files import atomic_path, check_file, parse_json, read_json, write_bytes
+from mmcell.limits import MAX_JSON_BYTES
 from mmcell.structures.rle import decode
 
 RESULTS_NAME = 'test-results.json'
@@ -65,16 +66,7 @@ def validate_submission(path: str | Path, images_json: str | Path) -> int:
         InputError: At the first thing that the scorer would refuse or count wrongly.
     """
     path = Path(path)
-    if path.suffix == '.zip':
-        try:
-            with zipfile.ZipFile(path) as archive:
-                if archive.namelist() != [RESULTS_NAME]:
-                    raise InputError(path, f'holds {archive.namelist()}', f'put {RESULTS_NAME} alone at its root')
-                results = json.loads(archive.read(RESULTS_NAME))
-        except (OSError, zipfile.BadZipFile, ValueError) as error:
-            raise InputError(path, f'cannot be read ({error})', 'write the submission again') from None
-    else:
-        results = read_json(path)
+    results = parse_json(path, _unzip(path)) if path.suffix == '.zip' else read_json(path)
     _validate(results, images_json)
     ids = [result['image_id'] for result in results]
     if ids != sorted(ids):
@@ -82,8 +74,29 @@ def validate_submission(path: str | Path, images_json: str | Path) -> int:
     return len(results)
 
 
+def _unzip(path: Path) -> bytes:
+    """The results in a submission zip; what it says to hold is checked before it is unpacked."""
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if names != [RESULTS_NAME]:
+                raise InputError(path, f'holds {", ".join(names)!r:.200}', f'put {RESULTS_NAME} alone at its root')
+            size = archive.getinfo(RESULTS_NAME).file_size
+            if size > MAX_JSON_BYTES:
+                problem = f'holds more than {MAX_JSON_BYTES >> 20} MB'
+                raise InputError(path, problem, 'submit fewer instances an image')
+            with archive.open(RESULTS_NAME) as file:
+                return file.read(size + 1)  # without a number it would unpack all of what says to be less
+    except InputError:
+        raise
+    except Exception as error:  # zipfile and its decompressors raise what they like.
+        reason = str(error)[:200] or type(error).__name__
+        raise InputError(path, f'cannot be read ({reason})', 'write the submission again') from None
+
+
 def _validate(results: Any, images_json: str | Path) -> None:
-    content = read_json(images_json)
+    content = read_coco(images_json, need_files=False)
     sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
     categories = {category['id'] for category in content['categories']}
     if not isinstance(results, list):
@@ -102,26 +115,22 @@ def _problem(result: Any, sizes: dict[int, list[int]], categories: set[int]) -> 
     image_id, category, score = result['image_id'], result['category_id'], result['score']
     box, mask = result['bbox'], result['segmentation']
     if type(image_id) is not int or image_id not in sizes:
-        return f'has the unknown image_id {image_id!r}'
+        return f'has the unknown image_id {image_id!r:.20}'
     if type(category) is not int or category not in categories:
-        return f'has the unknown category_id {category!r}'
-    if not _is_number(score) or not 0 <= score <= 1:
-        return f'has the score {score!r}, which is not between 0 and 1'
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
-        return f'has the box {box!r}'
+        return f'has the unknown category_id {category!r:.20}'
+    if not is_number(score) or not 0 <= score <= 1:
+        return f'has the score {score!r:.20}, which is not between 0 and 1'
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_coordinate, box)) or min(box[2:]) < 0:
+        return f'has the box {box!r:.80}'
     if not isinstance(mask, dict) or set(mask) != {'size', 'counts'} or not isinstance(mask['counts'], str):
         return 'has a segmentation that is not {size, counts} with counts as a string'
-    if mask['size'] != sizes[image_id]:
-        return f'has a mask of size {mask["size"]} on image {image_id} of size {sizes[image_id]}'
+    if mask['size'] != sizes[image_id] or not all(type(side) is int for side in mask['size']):
+        return f'has a mask of size {mask["size"]!r:.80} on image {image_id} of size {sizes[image_id]}'
     try:
         decode([mask], tuple(mask['size']))
     except ValueError as error:
         return f'has a broken RLE ({error})'
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _check_load_res(content: dict[str, Any], results: list[dict[str, Any]]) -> None:

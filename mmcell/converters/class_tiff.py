@@ -11,6 +11,7 @@ from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
 from mmcell.errors import InputError, raise_all
 from mmcell.files import read_json
 from mmcell.images import read_label_map, read_size
+from mmcell.limits import MAX_ID
 from mmcell.structures.rle import encode_label_map
 
 
@@ -114,8 +115,8 @@ def _test_image(listing: Path, entry: object) -> TestImage:
         name, values = entry['file_name'], (entry['id'], entry['height'], entry['width'])
     except (TypeError, KeyError):
         raise InputError(listing, f'has the entry {entry!r:.80}', 'give each file_name, id, height and width') from None
-    if not isinstance(name, str) or Path(name).name != name:
+    if not isinstance(name, str) or not name or Path(name).name != name or not name.isprintable():
         raise InputError(listing, f'names the file {name!r:.80}', 'give names without folders')
-    if any(type(value) is not int or value < 0 for value in values):
+    if any(type(value) is not int or not 0 <= value <= MAX_ID for value in values):
         raise InputError(listing, f'has a bad id or size for {name}', 'give whole numbers')
     return TestImage(values[0], f'test_release/{name}', values[1:])

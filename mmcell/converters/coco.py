@@ -7,23 +7,19 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-from pycocotools import mask as coco_mask
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
 from mmcell.errors import InputError, raise_all
-from mmcell.files import read_json
+from mmcell.files import read_json, relative_name
 from mmcell.images import read_size
-from mmcell.structures.rle import RLE, decode
+from mmcell.limits import MAX_ID
+from mmcell.structures.rle import decode
+from mmcell.structures.segmentation import to_rle
 
 #: `train.json`, `instances_val2017.json`, `test_images.json`; but `trainval.json` is none of these.
 _PART = re.compile(r'(?:^|_)(train|val|test)\d*(?:_|$)')
-
-#: pycocotools walks an outline in fifths of a pixel and keeps each step: this many pixels take a third of a gigabyte.
-_MAX_OUTLINE = 2**22
 
 _RESTORE = 'restore it from its source'
 
@@ -84,7 +80,7 @@ class Coco(Layout):
         cells, crowds = defaultdict(list), defaultdict(list)
         for annotation in image.annotations:
             try:
-                runs = decode([_to_rle(annotation.get('segmentation'), image.size)], image.size)
+                runs = decode([to_rle(annotation.get('segmentation'), image.size)], image.size)
             except ValueError as error:
                 problem = f'has a broken mask in annotation {annotation.get("id")!r:.20} of {image.file_name} ({error})'
                 raise InputError(image.json, problem, 'export the masks again') from None
@@ -173,11 +169,14 @@ class Coco(Layout):
         except (TypeError, KeyError):
             problem = f'has the image {entry!r:.80}'
             raise InputError(path, problem, 'give each file_name, id, height and width') from None
-        if not isinstance(name, str) or any(type(value) is not int or value < 0 for value in (number, *size)):
+        if not isinstance(name, str) or any(
+            type(value) is not int or not 0 <= value <= MAX_ID for value in (number, *size)
+        ):
             raise InputError(path, f'has the image {entry!r:.80}', 'give a name as text, id and size as whole numbers')
-        relative = PurePosixPath(name.replace('\\', '/'))
-        if relative.is_absolute() or '..' in relative.parts:
-            raise InputError(path, f'names the image {name!r:.200}', 'give paths that stay in the folder')
+        try:
+            relative = relative_name(name)
+        except ValueError:
+            raise InputError(path, f'names the image {name!r:.200}', 'give paths that stay in the folder') from None
         called = path.stem.rpartition('_')[2]
         for base in (f'images/{called}', 'images', called, '.'):
             file = self.source / base / relative
@@ -229,43 +228,3 @@ def _check_size(image: _Image, file: Path) -> None:
     if (height, width) != image.size:
         problem = f'says that {image.file_name} is {image.size[1]} x {image.size[0]}, but it is {width} x {height}'
         raise InputError(image.json, problem, 'restore the image or mend the entry')
-
-
-def _to_rle(segmentation: Any, size: tuple[int, int]) -> RLE:
-    """Any COCO mask as RLE that :func:`decode` can read.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if isinstance(segmentation, list) and segmentation:
-        for polygon in segmentation:
-            _check_polygon(polygon)
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    if not isinstance(segmentation, dict):
-        raise ValueError('neither polygons nor RLE')
-    if segmentation.get('size') != list(size):
-        raise ValueError(f'the size is {segmentation.get("size")!r:.40}, not {list(size)}')
-    counts = segmentation.get('counts')
-    if isinstance(counts, list):
-        numbers = np.array(counts)
-        pixels = size[0] * size[1]
-        if numbers.ndim != 1 or numbers.dtype.kind not in 'iu' or numbers.min() < 0 or numbers.max() > pixels:
-            raise ValueError('the counts are not whole numbers of pixels')
-    elif not isinstance(counts, str):
-        raise ValueError('it has no counts')
-    return RLE(size=list(size), counts=counts)
-
-
-def _check_polygon(polygon: Any) -> None:
-    """Refuse what pycocotools would crash on, or take for a box."""
-    try:
-        points = np.array(polygon)
-    except ValueError:  # Lists of several lengths.
-        points = np.array(None)
-    if points.ndim != 1 or points.dtype.kind not in 'iuf' or len(points) < 6 or len(points) % 2:
-        raise ValueError('a polygon is not a list of three or more pairs of numbers')
-    points = points.astype(np.float64).reshape(-1, 2)
-    steps = np.abs(points - np.roll(points, 1, axis=0)).sum()
-    # Written so that NaN is refused, too.
-    if not (np.abs(points).max() <= _MAX_OUTLINE and steps <= _MAX_OUTLINE):
-        raise ValueError('a polygon leaves all bounds')

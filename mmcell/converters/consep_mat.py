@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from pathlib import Path
 
@@ -19,12 +20,19 @@ from mmcell.converters.base import (
     to_label_map,
 )
 from mmcell.errors import InputError
+from mmcell.files import check_file
 from mmcell.images import read_size
+from mmcell.limits import MAX_PIXELS
 from mmcell.structures.rle import Instances, encode_label_map
 
 #: Category id of each type: 1 other, 2 inflammatory, 3 healthy and 4 dysplastic or malignant epithelial, 5 fibroblast,
 #: 6 muscle, 7 endothelial. Merged as in the paper and in `dataset.py` of https://github.com/vqdang/hover_net.
 CATEGORY_OF_TYPE = np.array([0, 1, 2, 3, 3, 4, 4, 4])
+
+
+#: Variables that we read, and the kinds of array that they may be.
+_READ = ('inst_map', 'type_map', 'inst_type')
+_NUMBERS = frozenset('double single logical int8 uint8 int16 uint16 int32 uint32 int64 uint64'.split())
 
 
 @LAYOUTS.register_module('consep_mat')
@@ -84,14 +92,20 @@ def _load(path: Path, image: Path) -> dict[str, NDArray]:
     """The arrays of a label file that we read, `inst_map` and `type_map` known to have the size of the image."""
     from scipy.io import loadmat, whosmat  # Slow to import.
 
+    check_file(path)
     try:
-        # Sizes come first: a few bytes can claim and, compressed, even hold gigabytes.
-        shapes = {key: shape for key, shape, _ in whosmat(path)}
-        for key in ('inst_map', 'type_map'):
-            if key in shapes:
-                check_size(path, shapes[key], image, read_size(image))
-        maps = loadmat(path, variable_names=['inst_map', 'type_map', 'inst_type'])
-        maps = {key: np.asarray(value) for key, value in maps.items()}  # A sparse matrix becomes an object, refused.
+        # Sizes and kinds come first: a few bytes can claim and, compressed, even hold gigabytes, and cells in cells in
+        # cells overrun the stack.
+        for key, shape, kind in whosmat(path):
+            if key not in _READ:
+                continue
+            if kind not in _NUMBERS:
+                raise InputError(path, f'holds {kind:.40} as {key} where ids are due', 'save an array of numbers')
+            if key != 'inst_type':
+                check_size(path, shape, image, read_size(image))
+            elif math.prod(shape) > MAX_PIXELS:
+                raise InputError(path, f'holds the shape {shape!s:.80} as {key}', 'restore it from its source')
+        maps = loadmat(path, variable_names=_READ)
     except InputError:
         raise
     except Exception as error:  # scipy raises what it likes at a broken file.

@@ -7,14 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout
 from mmcell.errors import InputError, raise_all
+from mmcell.files import check_file
 from mmcell.images import read_size
+from mmcell.limits import MAX_FILL_WORK, MAX_XML_BYTES, MAX_XML_DEPTH, MAX_XML_ELEMENTS
 from mmcell.structures.rle import Runs, find_box_runs
 
 #: Suffixes of images, the first that exists is read. MoNuSAC has each picture as .tif and as .svs.
@@ -22,13 +24,6 @@ _SUFFIXES = ('.tif', '.tiff', '.png', '.svs')
 
 #: MoNuSAC's name for what annotators could not tell.
 _AMBIGUOUS = 'ambiguous'
-
-#: A larger file holds no annotations of cells, and its tree would take gigabytes.
-_MAX_BYTES = 2**26
-
-#: Pixels of bounding boxes times vertices, summed over the regions of an image: half a minute's work. A thousand cells
-#: of 30 x 30 pixels and 100 vertices need a hundredth of it.
-_MAX_WORK = 2**33
 
 
 @LAYOUTS.register_module('monusac_xml')
@@ -79,7 +74,7 @@ class MonusacXml(Layout):
         for label, outline in _outlines(path):
             box = _bounding_box(outline, size)
             work += int(np.prod(box[1] - box[0])) * len(outline)
-            if work > _MAX_WORK:
+            if work > MAX_FILL_WORK:
                 raise InputError(path, 'holds outlines too large for cells', 'remove those that are none')
             runs = _fill(outline, box, size)
             if label in categories:
@@ -104,7 +99,22 @@ class MonusacXml(Layout):
 
 
 class _Builder(ET.TreeBuilder):
-    """Builds a tree, but refuses what can declare entities: those can blow up memory and read other files."""
+    """Builds a tree, but refuses what can blow up memory or read other files: entities, and too many elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._elements = self._depth = 0
+
+    def start(self, *arguments: Any) -> ET.Element:
+        self._elements += 1
+        self._depth += 1
+        if self._elements > MAX_XML_ELEMENTS or self._depth > MAX_XML_DEPTH:
+            raise ValueError('it has more elements, or deeper ones, than outlines of cells need')
+        return super().start(*arguments)
+
+    def end(self, *arguments: Any) -> ET.Element:
+        self._depth -= 1
+        return super().end(*arguments)
 
     def doctype(self, *_: object) -> NoReturn:
         raise ValueError('it has a DOCTYPE')
@@ -113,8 +123,8 @@ class _Builder(ET.TreeBuilder):
 def _outlines(path: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Class name in lower case and vertices, (V, 2) as x, y, of each region."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(path, f'has more than {_MAX_BYTES >> 20} MB', 'save the annotations of cells alone')
+        if check_file(path) > MAX_XML_BYTES:
+            raise InputError(path, f'has more than {MAX_XML_BYTES >> 20} MB', 'save the annotations of cells alone')
         root = ET.parse(path, ET.XMLParser(target=_Builder())).getroot()
     except OSError as error:
         raise InputError(path, f'cannot be read ({error.strerror})', 'check the path and its permissions') from None

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, measure_blueness, to_label_map
 from mmcell.errors import InputError
+from mmcell.files import check_file
+from mmcell.limits import MAX_PIXELS
 from mmcell.structures.rle import encode_label_map
 
 #: Where a fold lies in the published archives, with or without the folder that unpacking makes, or gathered by hand.
@@ -112,10 +114,13 @@ def _open(path: Path, channels: int) -> NDArray:
     if array.ndim != 4 or array.shape[3] != channels or array.dtype.kind not in 'biuf' or 0 in array.shape:
         problem = f'holds {array.dtype} of shape {array.shape}, not N images of {channels} channels'
         raise InputError(path, problem, 'restore it from its source')
+    if array.shape[1] * array.shape[2] > MAX_PIXELS:
+        raise InputError(path, f'holds images of {array.shape[2]} x {array.shape[1]} pixels', 'cut them up')
     return array
 
 
 def _load(path: Path) -> NDArray:
+    check_file(path)
     try:
         # A fold of masks has 8 GB. Pickled objects, which could execute code, cannot be mapped.
         return np.lib.format.open_memmap(path, mode='r')

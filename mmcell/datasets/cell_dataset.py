@@ -9,9 +9,9 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from torch.utils.data import get_worker_info
 
+from mmcell.coco import read_coco
 from mmcell.datasets.at_work import AtWork
 from mmcell.errors import InputError
-from mmcell.files import read_json
 from mmcell.images import ChannelOrder
 from mmcell.palette import CLASS_COLOURS
 
@@ -53,7 +53,7 @@ class CellDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images of the json with their instances, ordered by image id."""
-        content = read_json(self.ann_file)
+        content = read_coco(self.ann_file)
         try:
             return self._parse(content)
         except (KeyError, TypeError, AttributeError) as error:
@@ -74,11 +74,11 @@ class CellDataset(CocoDataset):
         self.cat2label = {category: label for label, category in enumerate(self.cat_ids)}
         self.cat_img_map = defaultdict(list)
         annotations = defaultdict(list)
-        for annotation in content.get('annotations', []):
+        for annotation in content.get('annotations') or []:
             annotations[annotation['image_id']].append(annotation)
             self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
 
-        order = self.channel_order or content.get('info', {}).get('channel_order', 'rgb')
+        order = self.channel_order or (content.get('info') or {}).get('channel_order', 'rgb')
         data_list = []
         for image in sorted(content['images'], key=lambda image: image['id']):
             raw = {'raw_img_info': {**image, 'img_id': image['id']}, 'raw_ann_info': annotations[image['id']]}

@@ -8,11 +8,12 @@ import numpy as np
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import get_box_type
-from pycocotools import mask as coco_mask
 
 from mmcell.errors import InputError
+from mmcell.limits import MAX_COVERED
 from mmcell.structures.label_map_masks import LabelMapMasks
-from mmcell.structures.rle import RLE
+from mmcell.structures.rle import decode
+from mmcell.structures.segmentation import to_rle
 
 
 @TRANSFORMS.register_module()
@@ -45,19 +46,15 @@ class LoadCellAnnotations(LoadAnnotations):
 
     def _load_masks(self, results: dict[str, Any]) -> None:
         height, width = results['ori_shape']
-        rles = [_to_rle(mask, height, width) for mask in self._process_masks(results)]
         try:
-            results['gt_masks'] = LabelMapMasks.from_rles(rles, height, width)
-        except ValueError as error:
+            rles = [to_rle(mask, (height, width)) for mask in self._process_masks(results)]
+            runs = decode(rles, (height, width))
+            if runs.areas.sum() > MAX_COVERED:
+                raise ValueError(f'masks cover more than {MAX_COVERED} pixels')
+            results['gt_masks'] = LabelMapMasks.from_runs(runs)
+        except (ValueError, KeyError, TypeError) as error:  # mmdet's own checks trust the json
             raise InputError(
                 results.get('img_path', 'annotations'),
                 f'has a broken annotation ({error})',
                 'convert the data again with tools/convert.py',
             ) from None
-
-
-def _to_rle(mask: RLE | list, height: int, width: int) -> RLE:
-    """An annotation's mask as RLE; polygons are filled and joined by pycocotools, as stock does."""
-    if isinstance(mask, list):
-        return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
-    return mask

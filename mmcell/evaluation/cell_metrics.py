@@ -28,6 +28,7 @@ from mmcell.errors import InputError
 from mmcell.evaluation.label_maps import to_label_map, to_mask
 from mmcell.evaluation.results import Result, check_results
 from mmcell.evaluation.truth import Truth, load_truth
+from mmcell.limits import MAX_PIXELS
 
 #: Score thresholds that `pick_threshold` chooses from.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -318,6 +319,8 @@ def _overlaps(truth: Truth, results: Sequence[Result], score_thr: float) -> list
             by_image[instance['image_id']].append(instance)
     overlaps = []
     for image_id, size in truth.image_sizes.items():
+        if size[0] * size[1] > MAX_PIXELS:
+            raise InputError(f'image {image_id}', f'is too large for label maps ({size[1]} x {size[0]})', 'cut it up')
         cells = [annotation for annotation in annotations[image_id] if not annotation['iscrowd']]
         crowds = [annotation['segmentation'] for annotation in annotations[image_id] if annotation['iscrowd']]
         predicted = [result for result in predictions[image_id] if result['score'] >= score_thr]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
+from mmcell.coco import annotation_problem, is_number
 from mmcell.errors import InputError
+from mmcell.structures.rle import decode
 
 #: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
 Result = dict[str, Any]
@@ -65,26 +67,26 @@ def check_results(results: Sequence[Result], image_sizes: Mapping[int, tuple[int
         categories: The category ids that results may have.
 
     Raises:
-        InputError: At the first result that is of an unknown image or category, whose score is no finite number, or
-            whose mask is not of its image's size.
+        InputError: At the first result that is of an unknown image or category, whose score or box is not of finite
+            numbers, or whose mask is malformed or not of its image's size.
     """
+    if isinstance(results, (str, Mapping)) or not isinstance(results, Sequence):
+        raise InputError('results', 'are no list', 'give a results file made by tools/test.py')
+    cure = 'predict again with the annotation file that you evaluate with'
+    masks = defaultdict(list)
     for index, result in enumerate(results):
-        image_id = result.get('image_id')
-        if image_id not in image_sizes:
-            problem = f'is of image {image_id!r}, which the annotation file does not have'
-        elif result.get('category_id') not in categories:
-            problem = f'has category {result.get("category_id")!r}, which the annotation file does not have'
-        elif not math.isfinite(result.get('score', math.nan)):
-            problem = f'has score {result.get("score")!r}'
-        elif 'segmentation' in result and not _is_rle(result['segmentation'], image_sizes[image_id]):
-            problem = f"has no RLE mask of its image's height and width {list(image_sizes[image_id])}"
-        else:
-            continue
-        raise InputError(f'result {index}', problem, 'predict again with the annotation file that you evaluate with')
-
-
-def _is_rle(mask: Any, size: tuple[int, int]) -> bool:
-    return isinstance(mask, Mapping) and 'counts' in mask and tuple(mask.get('size', ())) == size
+        problem = annotation_problem(result, image_sizes, categories)
+        if not problem and not is_number(result.get('score')):
+            problem = f'with the score {result.get("score")!r:.20}'
+        if problem:
+            raise InputError(f'result {index}', f'is one {problem}', cure)
+        if 'segmentation' in result:
+            masks[result['image_id']].append(result['segmentation'])
+    for image_id, rles in masks.items():
+        try:
+            decode(rles, image_sizes[image_id])
+        except ValueError as error:
+            raise InputError(f'results of image {image_id}', f'have a broken RLE mask ({error})', cure) from None
 
 
 def _array(values: Any) -> NDArray:

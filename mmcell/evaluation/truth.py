@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pycocotools.mask as mask_utils
-
+from mmcell.coco import check_coco
 from mmcell.errors import InputError
 from mmcell.files import read_json
+from mmcell.structures.rle import compress, decode
+from mmcell.structures.segmentation import to_rle
 
 
 @dataclass(frozen=True)
@@ -56,31 +58,35 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
     if isinstance(source, Truth):
         return source
     where, content = ('annotations', source) if isinstance(source, Mapping) else (source, read_json(source))
-    if not isinstance(content, Mapping) or not content.get('images') or not content.get('categories'):
-        raise InputError(where, 'has no images or no categories', 'give an annotation file made by tools/convert.py')
+    check_coco(where, content, need_files=False)
     images = sorted(content['images'], key=lambda image: image['id'])
     categories = sorted(content['categories'], key=lambda category: category['id'])
     sizes = {image['id']: (image['height'], image['width']) for image in images}
-    category_ids = {category['id'] for category in categories}
-    annotations = []
+    annotations, masks = [], defaultdict(list)
     # Ids are given anew: COCO's matching marks the unmatched with 0, so an annotation of id 0 would never match.
-    for index, annotation in enumerate(content.get('annotations', ()), start=1):
-        if annotation['image_id'] not in sizes or annotation['category_id'] not in category_ids:
-            raise InputError(where, f'annotation {annotation.get("id")} has no such image or category', 'convert again')
+    for index, annotation in enumerate(content.get('annotations') or (), start=1):
         annotation = {**annotation, 'id': index, 'iscrowd': int(annotation.get('iscrowd', 0))}
         if annotation.get('segmentation'):
-            annotation['segmentation'] = _to_rle(annotation['segmentation'], *sizes[annotation['image_id']])
-            annotation.setdefault('area', float(mask_utils.area(annotation['segmentation'])))
+            masks[annotation['image_id']].append(annotation)
         elif 'bbox' in annotation:
             annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
         annotations.append(annotation)
+    for image_id, some in masks.items():
+        areas = _set_rles(where, image_id, some, sizes[image_id])
+        for annotation, area in zip(some, areas):
+            annotation.setdefault('area', area)
     return Truth(images, categories, annotations)
 
 
-def _to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Polygons, uncompressed or compressed RLE -> compressed RLE, as pycocotools' `annToRLE` does."""
-    if isinstance(segmentation, list):
-        return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation['counts'], list):
-        return mask_utils.frPyObjects(segmentation, height, width)
-    return dict(segmentation)
+def _set_rles(
+    where: str | Path, image_id: int, annotations: list[dict[str, Any]], size: tuple[int, int]
+) -> list[float]:
+    """Make the masks of one image compressed RLE, checked; returns their areas."""
+    try:
+        rles = [to_rle(annotation['segmentation'], size) for annotation in annotations]
+        runs = decode(rles, size)
+    except ValueError as error:
+        raise InputError(where, f'image {image_id} has a broken mask ({error})', 'convert the data again') from None
+    for annotation, rle in zip(annotations, rles):
+        annotation['segmentation'] = compress(rle)
+    return runs.areas.astype(float).tolist()

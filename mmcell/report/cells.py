@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcell.coco import annotation_problem, is_number, read_coco
 from mmcell.errors import InputError
-from mmcell.files import read_json
 from mmcell.images import read_image
 from mmcell.structures.rle import Runs, decode
+from mmcell.structures.segmentation import to_rle
 from mmcell.windows import ImageWindows
 
-# Cells whose pixels are listed at once.
-_CHUNK = 1024
+# Pixels of cells that are listed at once.
+_CHUNK = 2**22
 # Rows of a shrunk image that are read at once.
 _STRIP = 64
 
@@ -59,8 +59,9 @@ class Cells:
     def bitmaps(self) -> Iterable[NDArray[np.bool_]]:
         """The mask of each cell inside its box, (h, w)."""
         # In parts, so that memory does not grow with the pixels of all cells.
-        for start in range(0, len(self), _CHUNK):
-            runs = self.runs.select(np.arange(start, min(start + _CHUNK, len(self))))
+        parts = np.cumsum(self.runs.areas) // _CHUNK
+        for index in np.split(np.arange(len(self)), np.flatnonzero(np.diff(parts)) + 1):
+            runs = self.runs.select(index)
             columns, rows = np.divmod(runs.pixels, runs.size[0])
             ends = np.cumsum(runs.areas)
             for (x, y, w, h), end, area in zip(runs.boxes.tolist(), ends.tolist(), runs.areas.tolist()):
@@ -100,23 +101,16 @@ class ImageSet:
         Raises:
             InputError: If it cannot be read or lacks images or categories.
         """
-        path, content = Path(path), read_json(path)
-        try:
-            categories = sorted((category['id'], category['name']) for category in content['categories'])
-            images = sorted(content['images'], key=lambda image: image['id'])
-            needed = [(image['file_name'], image['height'], image['width']) for image in images]
-        except (KeyError, TypeError) as error:
-            problem = f'is not COCO json ({type(error).__name__}: {error})'
-            raise InputError(path, problem, 'give a json made by tools/convert.py') from None
-        if not needed or not categories:
-            raise InputError(path, 'has no images or no categories', 'give a json made by tools/convert.py')
+        path, content = Path(path), read_coco(path)
+        images = sorted(content['images'], key=lambda image: image['id'])
+        categories = sorted((category['id'], category['name']) for category in content['categories'])
         return cls(
             path,
             images,
             tuple(name for _, name in categories),
             tuple(category_id for category_id, _ in categories),
-            content.get('info', {}).get('channel_order', 'rgb'),
-            content.get('annotations', []),
+            (content.get('info') or {}).get('channel_order', 'rgb'),
+            content.get('annotations') or [],
         )
 
     @property
@@ -187,7 +181,7 @@ class ImageSet:
         """Group results (or annotations) by image, in the given order.
 
         Args:
-            instances: Dicts with image_id, category_id, segmentation {size [h, w], counts} and perhaps score.
+            instances: Dicts with image_id, category_id, segmentation (RLE or polygons) and perhaps score.
             where: Where they are from, for error messages.
 
         Returns:
@@ -204,25 +198,21 @@ class ImageSet:
         if not isinstance(instances, list):
             raise InputError(where, 'is not a list of results', 'give a results file made by tools/test.py')
         for index, instance in enumerate(instances):
-            try:
-                image_id, category_id, mask = (instance[key] for key in ('image_id', 'category_id', 'segmentation'))
-                mask['size'], mask['counts']
-                score = float(instance.get('score', 1))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                problem = f'instance {index} is malformed ({type(error).__name__}: {error})'
-                raise InputError(where, problem, 'image_id, category_id and an RLE segmentation are needed') from None
-            if image_id not in known or category_id not in labels:
-                problem = f'instance {index} has the unknown image {image_id!r} or category {category_id!r}'
-                raise InputError(where, problem, cure)
-            if not math.isfinite(score):
-                raise InputError(where, f'instance {index} has the score {score}', 'predict again')
-            groups[image_id].append((labels[category_id], score, mask))
+            problem = annotation_problem(instance, known, labels)
+            if problem:
+                raise InputError(where, f'has instance {index} {problem}', cure)
+            score = instance.get('score', 1)
+            if not is_number(score):
+                raise InputError(where, f'has instance {index} with the score {score!r:.20}', 'predict again')
+            mask = instance.get('segmentation')
+            groups[instance['image_id']].append((labels[instance['category_id']], float(score), mask))
         cells = {}
         for image in self.images:
             group = groups[image['id']]
             try:
-                runs = decode([mask for _, _, mask in group], (image['height'], image['width']))
-            except (ValueError, TypeError) as error:
+                size = image['height'], image['width']
+                runs = decode([to_rle(mask, size) for _, _, mask in group], size)
+            except ValueError as error:
                 raise InputError(where, f'image {image["id"]}: {error}', cure) from None
             cells[image['id']] = Cells(
                 np.array([label for label, _, _ in group], dtype=np.int64),

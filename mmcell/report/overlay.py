@@ -62,6 +62,7 @@ def _compose(
     panels = [('prediction', cells)] if truth is None else [('truth', truth), ('prediction', cells)]
     drawn = [_outline(large, panel, scale) for _, panel in panels]
     legends = [_legend(name, panel, classes, large.shape[1]) for name, panel in panels]
+    title = ''.join(letter if letter.isprintable() else '\ufffd' for letter in title)
     header = _text_block([[(title, _INK, None)]], large.shape[1] * len(panels) + _MARGIN * (len(panels) - 1))
     deepest = max(legend.shape[0] for legend in legends)
     columns = []

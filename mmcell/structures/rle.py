@@ -16,7 +16,6 @@ from typing import TypedDict
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 # A count of 32 bits and its sign fit into seven characters of five bits.
 _MAX_CHARACTERS = 7
@@ -219,12 +218,19 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
         ValueError: If a mask has another size, or counts that are malformed or do not cover the image.
     """
     size = tuple(size)
-    for i, rle in enumerate(rles):
-        if tuple(rle['size']) != size:
-            raise ValueError(f'mask {i} has size {list(rle["size"])}, the image has {list(size)}')
-    backgrounds, foregrounds, offsets = _expand([_text(rle) for rle in rles])
+    try:
+        for i, rle in enumerate(rles):
+            if tuple(rle['size']) != size:
+                raise ValueError(f'mask {i} has size {list(rle["size"])}, the image has {list(size)}')
+        texts = [_text(rle) for rle in rles]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'a mask is no RLE ({type(error).__name__}: {error})') from None
+    backgrounds, foregrounds, offsets = _expand(texts)
     if min(backgrounds.min(initial=0), foregrounds.min(initial=0)) < 0:
         raise ValueError('a mask has a negative count')
+    # Sums of larger ones could exceed 64 bits and come out as if they fitted.
+    if max(backgrounds.max(initial=0), foregrounds.max(initial=0)) > size[0] * size[1]:
+        raise ValueError('a mask has a count beyond its image')
     total = np.cumsum(backgrounds + foregrounds)
     before = np.concatenate([[0], total])[offsets]
     covered = np.diff(before)
@@ -275,11 +281,27 @@ def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str
     return [text[a:b] for a, b in pairwise(bounds)]
 
 
+def compress(rle: RLE) -> RLE:
+    """The same mask with compressed counts.
+
+    Raises:
+        ValueError: If the counts are malformed.
+    """
+    return rle if isinstance(rle['counts'], (str, bytes)) else RLE(size=rle['size'], counts=_text(rle).decode())
+
+
 def _text(rle: RLE) -> bytes:
     counts = rle['counts']
+    if isinstance(counts, str):
+        return counts.encode()
     if isinstance(counts, list):
-        counts = coco_mask.frPyObjects(rle, *rle['size'])['counts']
-    return counts.encode() if isinstance(counts, str) else counts
+        numbers = np.array(counts)
+        if numbers.ndim != 1 or numbers.dtype.kind not in 'iu' or not 0 <= numbers.min() <= numbers.max() < 2**32:
+            raise ValueError('the counts are not whole numbers of pixels')
+        return _compress(numbers.astype(np.int64), np.array([0, len(numbers)]))[0].encode()
+    if not isinstance(counts, bytes):
+        raise ValueError('the counts are neither text nor numbers')
+    return counts
 
 
 def _expand(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -161,5 +161,5 @@ def test_an_image_without_cells():
 def test_a_broken_mask_names_the_image():
     sample = cells(count=0)
     sample['instances'] = [dict(bbox=[0, 0, 1, 1], bbox_label=0, mask={'size': [5, 5], 'counts': 'i0'}, ignore_flag=0)]
-    with pytest.raises(InputError, match=r'tissue\.tif: has a broken annotation \(mask 0 has size \[5, 5\]'):
+    with pytest.raises(InputError, match=r'tissue\.tif: has a broken annotation \(the size is \[5, 5\]'):
         LoadCellAnnotations()(sample)

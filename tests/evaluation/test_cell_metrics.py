@@ -228,11 +228,11 @@ def test_auto_threshold_is_stored(coco, annotation, result):
 
 def test_errors(coco, annotation, result):
     truth, good = coco([annotation(0, 0)]), result(0, 0)
-    with pytest.raises(InputError, match='result 0: is of image 9'):
+    with pytest.raises(InputError, match='result 0: is one with the unknown image_id 9'):
         evaluate_cells(truth, [{**good, 'image_id': 9}], 0.5)
     with pytest.raises(InputError, match='image 1: has cells without masks'):
         evaluate_cells(truth, [{key: value for key, value in good.items() if key != 'segmentation'}], 0.5)
-    with pytest.raises(InputError, match=r'image 1: .* write the masks again'):
+    with pytest.raises(InputError, match=r'results of image 1: have a broken RLE mask'):
         evaluate_cells(truth, [{**good, 'segmentation': {'size': [40, 50], 'counts': 'broken'}}], 0.5)
 
 

@@ -93,15 +93,22 @@ def test_sort_results_is_stable():
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'image_id': 4}, 'is of image 4'),
-        ({'category_id': 5}, 'has category 5'),
-        ({'score': math.nan}, 'has score nan'),
-        ({'segmentation': {'size': [50, 40], 'counts': ''}}, r'has no RLE mask of its image.* \[40, 50\]'),
-        ({'segmentation': [[1, 1, 5, 1, 5, 5]]}, 'has no RLE mask'),
+        ({'image_id': 4}, 'result 1: is one with the unknown image_id 4'),
+        ({'image_id': [1]}, 'result 1: is one with the unknown image_id'),
+        ({'category_id': 5}, 'result 1: is one with the unknown category_id 5'),
+        ({'score': math.nan}, 'result 1: is one with the score nan'),
+        ({'score': '0.5'}, "result 1: is one with the score '0.5'"),
+        ({'score': 10**400}, 'result 1: is one with the score 1000'),
+        ({'bbox': [0, 0, -1, 2]}, 'result 1: is one with the bbox'),
+        ({'bbox': [0, 0, math.inf, 2]}, 'result 1: is one with the bbox'),
+        ({'segmentation': {'size': [50, 40], 'counts': ''}}, r'results of image 1: .* size \[50, 40\]'),
+        ({'segmentation': {'size': [40, 50], 'counts': 'i0'}}, 'results of image 1: have a broken RLE mask'),
+        ({'segmentation': [[1, 1, 5, 1, 5, 5]]}, 'results of image 1: have a broken RLE mask'),
+        ({'segmentation': None}, 'results of image 1: have a broken RLE mask'),
     ],
 )
 def test_check_results(result, change, message):
     good = result(1, 1)
     check_results([good], {1: (40, 50)}, {1})
-    with pytest.raises(InputError, match=f'^result 1: {message}'):
+    with pytest.raises(InputError, match=f'^{message}'):
         check_results([good, {**good, **change}], {1: (40, 50)}, {1})

@@ -134,10 +134,10 @@ def test_more_cells_than_16_bits_hold(dataset, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'problem'),
     [
-        ({'image_id': 99}, 'unknown image 99'),
+        ({'image_id': 99}, 'unknown image_id 99'),
         ({'category_id': 9}, 'unknown'),
         ({'score': float('nan')}, 'score nan'),
-        ({'segmentation': None}, 'malformed'),
+        ({'segmentation': None}, 'neither polygons nor RLE'),
         ({'segmentation': {'size': [3, 3], 'counts': '9'}}, 'size'),
     ],
 )
@@ -151,7 +151,7 @@ def test_results_that_do_not_fit(dataset, tmp_path, change, problem):
 def test_names_do_not_collide(dataset, tmp_path):
     images = [
         {'id': number, 'file_name': name, 'height': 5, 'width': 5}
-        for number, name in enumerate(['a/b.png', 'a_b.png', '../a/b.tif'], start=1)
+        for number, name in enumerate(['a/b.png', 'a_b.png', './a//b.tif'], start=1)
     ]
     content = {'images': images, 'categories': [{'id': 1, 'name': 'cell'}]}
     dataset.truth.write_text(json.dumps(content))

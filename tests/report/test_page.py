@@ -100,7 +100,7 @@ def test_truth_of_other_images(dataset, tmp_path):
     truth['annotations'][0]['image_id'] = 77
     other = tmp_path / 'other.json'
     other.write_text(json.dumps(truth))
-    with pytest.raises(InputError, match='unknown image 77'):
+    with pytest.raises(InputError, match='unknown image_id 77'):
         write(dataset, tmp_path, truth=other, images=dataset.truth)
     assert not (tmp_path / 'report.html').exists()
 
