@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,10 @@ from mmcell.converters.base import (
     image_files,
     to_label_map,
 )
+from mmcell.converters.mat_headers import list_variables
 from mmcell.errors import InputError
-from mmcell.files import check_file
+from mmcell.files import read_bytes
 from mmcell.images import read_size
-from mmcell.limits import MAX_PIXELS
 from mmcell.structures.rle import Instances, encode_label_map
 
 #: Category id of each type: 1 other, 2 inflammatory, 3 healthy and 4 dysplastic or malignant epithelial, 5 fibroblast,
@@ -30,9 +31,8 @@ from mmcell.structures.rle import Instances, encode_label_map
 CATEGORY_OF_TYPE = np.array([0, 1, 2, 3, 3, 4, 4, 4])
 
 
-#: Variables that we read, and the kinds of array that they may be.
+#: Variables that we read.
 _READ = ('inst_map', 'type_map', 'inst_type')
-_NUMBERS = frozenset('double single logical int8 uint8 int16 uint16 int32 uint32 int64 uint64'.split())
 
 
 @LAYOUTS.register_module('consep_mat')
@@ -90,22 +90,21 @@ class ConsepMat(Layout):
 
 def _load(path: Path, image: Path) -> dict[str, NDArray]:
     """The arrays of a label file that we read, `inst_map` and `type_map` known to have the size of the image."""
-    from scipy.io import loadmat, whosmat  # Slow to import.
+    from scipy.io import loadmat  # Slow to import.
 
-    check_file(path)
+    data = read_bytes(path)
     try:
         # Sizes and kinds come first: a few bytes can claim and, compressed, even hold gigabytes, and cells in cells in
         # cells overrun the stack.
-        for key, shape, kind in whosmat(path):
-            if key not in _READ:
-                continue
-            if kind not in _NUMBERS:
-                raise InputError(path, f'holds {kind:.40} as {key} where ids are due', 'save an array of numbers')
-            if key != 'inst_type':
-                check_size(path, shape, image, read_size(image))
-            elif math.prod(shape) > MAX_PIXELS:
-                raise InputError(path, f'holds the shape {shape!s:.80} as {key}', 'restore it from its source')
-        maps = loadmat(path, variable_names=_READ)
+        size = read_size(image)
+        for variable in list_variables(data):
+            if variable.name in _READ and not variable.numeric:
+                raise InputError(path, f'holds no numbers as {variable.name} where ids are due', 'save an array')
+            if variable.name in ('inst_map', 'type_map'):
+                check_size(path, variable.shape, image, size)
+            if variable.name == 'inst_type' and math.prod(variable.shape) > math.prod(size):
+                raise InputError(path, f'holds the shape {variable.shape} as inst_type', 'restore it from its source')
+        maps = loadmat(io.BytesIO(data), variable_names=_READ)
     except InputError:
         raise
     except Exception as error:  # scipy raises what it likes at a broken file.

@@ -81,7 +81,10 @@ def check_results(results: Sequence[Result], image_sizes: Mapping[int, tuple[int
         if problem:
             raise InputError(f'result {index}', f'is one {problem}', cure)
         if 'segmentation' in result:
-            masks[result['image_id']].append(result['segmentation'])
+            mask = result['segmentation']
+            if not isinstance(mask, Mapping) or not isinstance(mask.get('counts'), (str, bytes)):
+                raise InputError(f'result {index}', 'has no compressed RLE as its segmentation', cure)
+            masks[result['image_id']].append(mask)
     for image_id, rles in masks.items():
         try:
             decode(rles, image_sizes[image_id])

@@ -68,8 +68,10 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
         annotation = {**annotation, 'id': index, 'iscrowd': int(annotation.get('iscrowd', 0))}
         if annotation.get('segmentation'):
             masks[annotation['image_id']].append(annotation)
-        elif 'bbox' in annotation:
-            annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
+        else:
+            annotation.pop('segmentation', None)
+            if 'bbox' in annotation:
+                annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
         annotations.append(annotation)
     for image_id, some in masks.items():
         areas = _set_rles(where, image_id, some, sizes[image_id])

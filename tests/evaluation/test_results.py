@@ -103,8 +103,8 @@ def test_sort_results_is_stable():
         ({'bbox': [0, 0, math.inf, 2]}, 'result 1: is one with the bbox'),
         ({'segmentation': {'size': [50, 40], 'counts': ''}}, r'results of image 1: .* size \[50, 40\]'),
         ({'segmentation': {'size': [40, 50], 'counts': 'i0'}}, 'results of image 1: have a broken RLE mask'),
-        ({'segmentation': [[1, 1, 5, 1, 5, 5]]}, 'results of image 1: have a broken RLE mask'),
-        ({'segmentation': None}, 'results of image 1: have a broken RLE mask'),
+        ({'segmentation': [[1, 1, 5, 1, 5, 5]]}, 'result 1: has no compressed RLE'),
+        ({'segmentation': None}, 'result 1: has no compressed RLE'),
     ],
 )
 def test_check_results(result, change, message):

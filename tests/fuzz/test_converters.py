@@ -110,6 +110,13 @@ def check(layout: str, files: dict[str, bytes], work: Path) -> None:
         assert coco_mask.area(cell['segmentation']) == cell['area'] > 0
 
 
+@pytest.fixture(scope='module', autouse=True)
+def imports(tmp_path_factory):
+    """What is imported late is imported before any process forks, and not in each."""
+    for layout, files in SOURCES.items():
+        check(layout, files, tmp_path_factory.mktemp(layout))
+
+
 @pytest.mark.parametrize('layout', SOURCES)
 def test_the_whole_sources_are_correct(fuzz, layout):
     assert fuzz('sources', 1, lambda rng, work: check(layout, SOURCES[layout], work)) == {'correct': 1}
@@ -186,7 +193,7 @@ HOSTILE: dict[str, tuple[str, str, bytes]] = {
     'external document type': ('monusac_xml', 'p/a.xml', b'<!DOCTYPE a SYSTEM "http://127.0.0.1:1/x"><Annotations/>'),
     'deep XML': ('monusac_xml', 'p/a.xml', b'<a>' * 2_000_000),
     'deep XML, closed': ('monusac_xml', 'p/a.xml', b'<a>' * 500_000 + b'</a>' * 500_000),
-    'ten million elements': ('monusac_xml', 'p/a.xml', b'<a>' + b'<b/>' * 10_000_000 + b'</a>'),
+    'five million elements': ('monusac_xml', 'p/a.xml', b'<a>' + b'<b/>' * 5_000_000 + b'</a>'),
     'XML in an unknown encoding': ('monusac_xml', 'p/a.xml', b'<?xml version="1.0" encoding="x"?><a/>'),
     'vertices far away': ('monusac_xml', 'p/a.xml', xml().replace(b'12.5', b'1e308').replace(b'2.5', b'-1e308')),
     'endless vertices': ('monusac_xml', 'p/a.xml', xml().replace(b'12.5', b'inf')),
@@ -198,11 +205,11 @@ HOSTILE: dict[str, tuple[str, str, bytes]] = {
         .replace(b'(2, 16, 16, 6), }', b'(2**60, 16, 16, 6), }'[:17])
         .replace(b'(2, 16', b'(9999999999, 16', 1),
     ),
-    'mat of another size': ('consep_mat', 'Train/Labels/a.mat', mat(inst_map=np.zeros((20000, 20000), np.uint8))),
+    'mat of another size': ('consep_mat', 'Train/Labels/a.mat', mat(inst_map=np.zeros((5000, 5000), np.uint8))),
     'mat with many types': (
         'consep_mat',
         'Train/Labels/a.mat',
-        mat(inst_map=PLANE.astype(float), inst_type=np.zeros((2**27, 1), np.uint8)),
+        mat(inst_map=PLANE.astype(float), inst_type=np.zeros((2**24, 1), np.uint8)),
     ),
     'mat of cells': ('consep_mat', 'Train/Labels/a.mat', nested_cells(200_000)),
     'mat of objects': ('consep_mat', 'Train/Labels/a.mat', mat(inst_map=np.array([[{'a': 1}]], dtype=object))),
@@ -215,7 +222,7 @@ HOSTILE: dict[str, tuple[str, str, bytes]] = {
     'ids of 1e300': ('class_tiff', 'train/a/class1.tif', saved(tifffile.imwrite, PLANE * 1e300)),
 }
 
-SLOW = {'ten million elements', 'deep XML, closed'}
+SLOW = {'five million elements', 'deep XML, closed'}
 
 
 @pytest.mark.parametrize(
