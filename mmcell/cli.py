@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mmcell.errors import InputError, InputErrors
+from mmcell.errors import InputError, InputErrors, Interrupted
 
 #: What a process of several says when another one has gone; mmcell.torchrun then looks for that one's error.
 LOST = 'lost the connection to another process'
@@ -74,7 +74,8 @@ def add_run_arguments(parser: Parser) -> None:
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a tool's `main` and turn its outcome into an exit status.
 
-    0 on success, 2 on bad input (one line per error on standard error), 130 on Ctrl-C. Anything else is our bug and
+    0 on success, 2 on bad input (one line per error on standard error), 130 on Ctrl-C, 143
+    for a training that was asked to end by SIGTERM. Anything else is our bug and
     keeps its traceback.
     """
     try:
@@ -100,6 +101,10 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             _report(LOST)
             raise SystemExit(1) from None
         raise
+    except Interrupted as stop:
+        if stop.message:
+            print(stop.message, file=sys.stderr)
+        raise SystemExit(stop.status) from None
     except KeyboardInterrupt:
         print('error: interrupted', file=sys.stderr)
         raise SystemExit(130) from None

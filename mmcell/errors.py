@@ -48,6 +48,19 @@ class InputErrors(Exception):
         return '\n'.join(lines)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run was told to stop, by Ctrl-C or `kill`.
+
+    Args:
+        number: The signal; the exit status is 128 more, as shells have it.
+        message: One line on how to go on; empty to say nothing.
+    """
+
+    def __init__(self, number: int, message: str) -> None:
+        self.status, self.message = 128 + number, message
+        super().__init__(message)
+
+
 def raise_all(errors: Sequence[InputError]) -> None:
     """Raise nothing for no errors, the error itself for one, :class:`InputErrors` for several."""
     if len(errors) == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,22 +27,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.engine import launch
+    from mmcell.engine.interruption import interruptible
 
     config = launch.config_from(args)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
-    note = launch.choose_precision(config, args.amp)
+    notes = [*launch.choose_checkpoint(config, args.resume), launch.choose_precision(config, args.amp)]
     if not args.skip_checks:
         from mmcell.preflight.run import check_training
 
         check_training(config)
     if args.auto_scale_lr:
         launch.scale_learning_rate(config)
-    if note:
+    for note in filter(None, notes):
         print(note)
-    launch.build_runner(config).train()
+    runner = launch.build_runner(config)
+    with interruptible(runner, sys.argv[1:] if argv is None else argv):
+        runner.train()
 
 
 if __name__ == '__main__':

@@ -7,13 +7,16 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='SafeCheckpointHook',
         interval=1,
-        max_keep_ckpts=2,  # mmengine removes the old one before it saves the new one: a kill between would lose both
+        max_keep_ckpts=2,  # should the disk break the last one
         save_best=['segm/mAP_1000', 'segm/AP50_1000'],
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # A run that is killed and resumed ends with the same weights as one that was not: docs/reliability.md.
+    exact_resume=dict(type='ExactResumeHook'),
+    gradients=dict(type='KeepGradients'),
 )
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')

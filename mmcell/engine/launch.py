@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from mmcell import checkpoints  # noqa: F401 mmengine then loads checkpoints safely
 from mmcell.config import load_config
+from mmcell.engine.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
 from mmcell.torchvision_import import import_torchvision
 
@@ -76,6 +77,31 @@ def choose_precision(config: Config, amp: bool) -> str:
             wrapper.pop(key, None)
         return 'no accelerator: training in full precision instead of mixed' if is_main_process() else ''
     return ''
+
+
+def choose_checkpoint(config: Config, resume: str | None) -> list[str]:
+    """Set what a training resumes from.
+
+    Args:
+        config: The config, whose `resume`, without `load_from`, means 'auto' as well.
+        resume: A checkpoint; 'auto' for the last one of the run that is whole; None to leave it to the config.
+
+    Returns:
+        What the first process is to tell the user.
+    """
+    if resume not in (None, 'auto'):
+        config.resume, config.load_from = True, resume
+        return []
+    if resume is None and (not config.get('resume') or config.get('load_from')):
+        return []
+    checkpoint, broken = find_checkpoint(config.work_dir)
+    notes = [f'{path} is broken or cut off: passing over it' for path in broken]
+    config.resume = checkpoint is not None
+    if checkpoint is None:
+        notes.append(f'no checkpoint in {config.work_dir}: starting from the beginning')
+    else:
+        config.load_from = str(checkpoint)
+    return notes if is_main_process() else []
 
 
 def scale_learning_rate(config: Config) -> None:

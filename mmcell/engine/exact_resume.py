@@ -1,0 +1,141 @@
+"""A resumed training goes on exactly as if it had never stopped.
+
+mmengine saves weights, optimizer, schedulers, EMA and logs, but no state of a random number generator, and those of
+the data workers could not be saved at all: persistent ones keep theirs from epoch to epoch and load ahead. Here nothing
+random depends on what was drawn before: every step and every sample has a seed of its own, made of the run's seed, the
+rank and its place in the training.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from mmdet.registry import HOOKS
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import Sampler
+
+#: Keeps the seeds of steps apart from those of samples.
+_STEP, _SAMPLE = 0, 1
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Seeds every step and every sample, and makes up for a validation that a kill prevented.
+
+    A run with this hook, killed at any moment and resumed from its last checkpoint, takes the same steps as one that
+    was not: bit for bit on a CPU. It holds for checkpoints of whole epochs, since mmengine's iteration-based loop draws
+    its data from the workers' own generators, and for transforms that keep nothing from one sample to the next, as
+    mmdet's `CachedMosaic` and `CachedMixUp` do.
+
+    The seeds also mend what mmengine does with `persistent_workers=False`: its workers start every epoch with the same
+    seed, so that the draws of the first epoch come again and again.
+    """
+
+    #: Last of all: nothing draws between the seeding and the step; best checkpoints are looked up before a validation.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._lacks_validation = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Note whether the checkpoint is that of an epoch's end or the one that follows its validation."""
+        info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+        self._lacks_validation = runner._resume and info.get('loop_stage') == 'train'
+
+    def before_train(self, runner: Runner) -> None:
+        """Give samples seeds of their own; validate the epoch that was saved, if nothing says that it was validated.
+
+        Without that the best checkpoint could be lost. An epoch that was not the best is validated twice.
+        """
+        loop = runner.train_loop
+        if not isinstance(loop, EpochBasedTrainLoop):
+            return
+        loader = loop.dataloader
+        if loader.batch_sampler is not None and not isinstance(loader.batch_sampler, _SeededBatches):
+            # Past DataLoader.__setattr__, which refuses both because a loader that iterates would not follow.
+            vars(loader).update(
+                batch_sampler=_SeededBatches(loader.batch_sampler, runner.seed, get_rank()),
+                dataset=_SeededDataset(loader.dataset),
+            )
+        if self._lacks_validation and runner.val_loop is not None and runner.epoch >= loop.val_begin:
+            loop._decide_current_val_interval()
+            if runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs:
+                runner.val_loop.run()
+        self._lacks_validation = False
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tell the samples which epoch it is; the loader asks for the first of them afterwards."""
+        sampler = getattr(runner.train_loop.dataloader, 'batch_sampler', None)
+        if isinstance(sampler, _SeededBatches):
+            sampler.epoch = runner.epoch
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed the step: sampled proposals, dropout, stochastic depth."""
+        torch.manual_seed(_seed_python_and_numpy(runner.seed, get_rank(), _STEP, runner.iter))
+
+
+class _SeededBatches(Sampler):
+    """A batch sampler that says with each index what to seed its sample with: its place among all samples drawn.
+
+    The place and not the index: a sampler may draw an image twice, which are then two different samples.
+    """
+
+    def __init__(self, batches: Sampler, seed: int, rank: int) -> None:
+        self.batches, self.seed, self.rank, self.epoch = batches, seed, rank, 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        place = 0
+        for batch in self.batches:
+            keys = [(self.seed, self.rank, _SAMPLE, self.epoch, place + offset) for offset in range(len(batch))]
+            yield list(zip(batch, keys, strict=True))
+            place += len(batch)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return _of_inner(self, 'batches', name)
+
+
+class _SeededDataset:
+    """A dataset that loads the samples of a batch of :class:`_SeededBatches`; all else is the inner dataset's."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getitems__(self, batch: Sequence[tuple[int, tuple[int, ...]]]) -> list[Any]:
+        samples = []
+        for index, key in batch:
+            # Not torch.manual_seed: in a forked worker it would queue up seeds of GPUs, a millisecond each.
+            torch.default_generator.manual_seed(_seed_python_and_numpy(*key))
+            samples.append(self._inner[index])
+        return samples
+
+    def __getitem__(self, index: int) -> Any:
+        return self._inner[index]
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getattr__(self, name: str) -> Any:
+        return _of_inner(self, '_inner', name)
+
+
+def _of_inner(wrapper: object, inner: str, name: str) -> Any:
+    if inner not in vars(wrapper):  # While it is unpickled in a spawned worker.
+        raise AttributeError(name)
+    return getattr(vars(wrapper)[inner], name)
+
+
+def _seed_python_and_numpy(*key: int) -> int:
+    """Seed both by a key, and return a seed for torch; keys of different numbers have unrelated seeds."""
+    state = np.random.SeedSequence(key).generate_state(4)
+    random.seed(state.tobytes())
+    np.random.seed(state)
+    return int(state[0]) << 32 | int(state[1])
