@@ -1,0 +1,28 @@
+"""What test_kill.py runs in processes that it kills; imported once, then forked, since imports take seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import mmdet.datasets
+import mmdet.evaluation
+import mmdet.models  # noqa: F401
+
+from mmcell import datasets, engine, evaluation, models, visualization  # noqa: F401
+from mmcell.cli import run
+from mmcell.engine import interruption, launch  # noqa: F401
+
+_TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
+
+
+def train(log: str, arguments: list[str]) -> None:
+    """Run tools/train.py with arguments; its output is appended to a file."""
+    handle = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    spec = importlib.util.spec_from_file_location('tools_train', _TRAIN)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    run(module.main, arguments)
