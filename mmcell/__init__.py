@@ -27,6 +27,7 @@ def _register() -> None:
         from mmengine.config.utils import MODULE2PACKAGE
 
         from mmcell.quiet import silence
+        from mmcell.torchvision_import import mend_torchvision
     except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
     for name, package in _PACKAGES.items():
@@ -38,6 +39,7 @@ def _register() -> None:
     # MMEngine inherits `mmcell::…` configs only from packages that this table of its names knows.
     MODULE2PACKAGE['mmcell'] = 'mmcell'
     silence()
+    mend_torchvision()
 
 
 _register()

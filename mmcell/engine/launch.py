@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from argparse import Namespace
 
@@ -16,7 +15,6 @@ from mmcell import checkpoints  # noqa: F401 mmengine then loads checkpoints saf
 from mmcell.config import load_config
 from mmcell.engine.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
-from mmcell.torchvision_import import import_torchvision
 
 
 def config_from(args: Namespace) -> Config:
@@ -118,9 +116,6 @@ def scale_learning_rate(config: Config) -> None:
 
 def build_runner(config: Config) -> Runner:
     """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
-    # mmengine logs torchvision's version, and breaks off where that is for another build of torch.
-    with contextlib.suppress(InputError):
-        import_torchvision()
     if 'runner_type' not in config:
         return Runner.from_cfg(config)
     from mmdet.registry import RUNNERS
