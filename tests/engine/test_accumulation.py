@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import pytest
@@ -12,8 +11,6 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
-from mmcell.errors import InputError
-from mmcell.torchvision_import import import_torchvision
 
 BATCHES, EPOCHS, COUNTS = 5, 3, 4
 
@@ -34,8 +31,6 @@ def train(tmp_path):
     inputs = torch.rand(BATCHES, generator=torch.Generator().manual_seed(0), dtype=torch.double)
 
     def run(resume: str | None = None, keep: bool = True) -> float:
-        with contextlib.suppress(InputError):
-            import_torchvision()  # as launch.build_runner does; mmengine asks for its version
         runner = Runner(
             Line(),
             work_dir=str(tmp_path),
