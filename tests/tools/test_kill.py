@@ -125,7 +125,7 @@ def assert_equal(value, expected, where: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_anywhere(tmp_path, monkeypatch, tool, capsys):
+def test_killed_anywhere(tmp_path, monkeypatch, tool, capfd):
     write_class_tiff(tmp_path / 'source', num_images=5, size=(64, 64), num_cells=6)
     assert tool('convert', 'class_tiff', tmp_path / 'source', '--out', tmp_path / 'data').status == 0
     monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
@@ -162,5 +162,5 @@ def test_killed_anywhere(tmp_path, monkeypatch, tool, capsys):
         for name, value in true[row['step'], 'loss' in row].items():
             if 'time' not in name and name != 'memory':
                 assert row[name] == pytest.approx(value, abs=1e-6, nan_ok=True), (row, name)
-    with capsys.disabled():
+    with capfd.disabled():
         print(f'\n{KILLS} kills: {", ".join(f"{n} {where}" for where, n in moments.items())}; nothing lost')
