@@ -26,12 +26,13 @@ _STEP, _SAMPLE = 0, 1
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Seeds every step and every sample, and makes up for a validation that a kill prevented.
+    """Seeds every step and every sample, goes on in the midst of an epoch, and makes up for a lost validation.
 
     A run with this hook, killed at any moment and resumed from its last checkpoint, takes the same steps as one that
-    was not: bit for bit on a CPU. It holds for checkpoints of whole epochs, since mmengine's iteration-based loop draws
-    its data from the workers' own generators, and for transforms that keep nothing from one sample to the next, as
-    mmdet's `CachedMosaic` and `CachedMixUp` do.
+    was not: bit for bit on a CPU. Checkpoints may be those of epochs or of iterations, in mmengine's loop over epochs
+    or over iterations; batches that were trained on are drawn again but not loaded (in the loop over iterations,
+    unless the sampler is mmengine's `InfiniteSampler`, mmengine loads and drops them). It does not hold for transforms
+    that keep something from one sample to the next, as mmdet's `CachedMosaic` and `CachedMixUp` do.
 
     The seeds also mend what mmengine does with `persistent_workers=False`: its workers start every epoch with the same
     seed, so that the draws of the first epoch come again and again.
@@ -42,59 +43,104 @@ class ExactResumeHook(Hook):
 
     def __init__(self) -> None:
         self._lacks_validation = False
+        self._resumed: dict[str, Any] = {}
+        self._first_iter = 0
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add how many batches of its epoch the checkpoint has behind it, and the seed of the sampler."""
+        meta = checkpoint['meta']
+        begun = meta['epoch'] == runner.epoch
+        batches = _batches(runner)
+        checkpoint['exact_resume'] = {
+            'batches_done': meta['iter'] - self._first_iter if begun else 0,
+            'sampler_seed': getattr(getattr(batches, 'sampler', None), 'seed', None),
+        }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Note whether the checkpoint is that of an epoch's end or the one that follows its validation."""
+        """Note where the checkpoint was saved: in the midst of an epoch, at its end, or after its validation."""
+        self._resumed = checkpoint.get('exact_resume', {}) if runner._resume else {}
         info = checkpoint.get('message_hub', {}).get('runtime_info', {})
         self._lacks_validation = runner._resume and info.get('loop_stage') == 'train'
 
     def before_train(self, runner: Runner) -> None:
-        """Give samples seeds of their own; validate the epoch that was saved, if nothing says that it was validated.
+        """Give samples seeds of their own; validate what was saved, if it was due and nothing says that it was done.
 
         Without that the best checkpoint could be lost. An epoch that was not the best is validated twice.
         """
-        loop = runner.train_loop
-        if not isinstance(loop, EpochBasedTrainLoop):
-            return
-        loader = loop.dataloader
+        loader = runner.train_loop.dataloader
         if loader.batch_sampler is not None and not isinstance(loader.batch_sampler, _SeededBatches):
             # Past DataLoader.__setattr__, which refuses both because a loader that iterates would not follow.
             vars(loader).update(
                 batch_sampler=_SeededBatches(loader.batch_sampler, runner.seed, get_rank()),
                 dataset=_SeededDataset(loader.dataset),
             )
-        if self._lacks_validation and runner.val_loop is not None and runner.epoch >= loop.val_begin:
-            loop._decide_current_val_interval()
-            if runner.epoch % loop.val_interval == 0 or runner.epoch == loop.max_epochs:
-                runner.val_loop.run()
+        sampler = getattr(_batches(runner), 'sampler', None)
+        if self._resumed.get('sampler_seed') is not None and hasattr(sampler, 'seed'):
+            sampler.seed = self._resumed['sampler_seed']
+        if self._lacks_validation and self._is_validation_due(runner):
+            runner.val_loop.run()
         self._lacks_validation = False
 
+    def _is_validation_due(self, runner: Runner) -> bool:
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        if runner.val_loop is None or (by_epoch and self._resumed.get('batches_done')):
+            return False
+        loop._decide_current_val_interval()
+        reached, length = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+        return reached >= loop.val_begin and (reached % loop.val_interval == 0 or reached == length)
+
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tell the samples which epoch it is; the loader asks for the first of them afterwards."""
-        sampler = getattr(runner.train_loop.dataloader, 'batch_sampler', None)
-        if isinstance(sampler, _SeededBatches):
-            sampler.epoch = runner.epoch
+        """Tell the samples where they are; the loader asks for the first of them afterwards."""
+        done = self._resumed.get('batches_done', 0)
+        self._resumed = {}
+        self._first_iter = runner.iter - done
+        batches = _batches(runner)
+        if not isinstance(batches, _SeededBatches):
+            return
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            batches.epoch, batches.skipped = runner.epoch, done
+        elif hasattr(runner.train_loop.dataloader.sampler, 'skip'):
+            # mmengine lets the sampler begin behind the batches that are done, and draws nothing itself.
+            batches.place = runner.iter * runner.train_loop.dataloader.batch_size
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Begin to count anew."""
+        self._first_iter = runner.iter
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seed the step: sampled proposals, dropout, stochastic depth."""
         torch.manual_seed(_seed_python_and_numpy(runner.seed, get_rank(), _STEP, runner.iter))
 
 
+def _batches(runner: Runner) -> Any:
+    return getattr(runner.train_loop.dataloader, 'batch_sampler', None)
+
+
 class _SeededBatches(Sampler):
     """A batch sampler that says with each index what to seed its sample with: its place among all samples drawn.
 
     The place and not the index: a sampler may draw an image twice, which are then two different samples.
+
+    Attributes:
+        epoch: Epoch that comes next; each one that is drawn to its end counts.
+        skipped: Batches at the beginning of the next epoch that are drawn and kept back.
+        place: Samples of the next epoch that the inner sampler itself leaves out.
     """
 
     def __init__(self, batches: Sampler, seed: int, rank: int) -> None:
-        self.batches, self.seed, self.rank, self.epoch = batches, seed, rank, 0
+        self.batches, self.seed, self.rank = batches, seed, rank
+        self.epoch, self.skipped, self.place = 0, 0, 0
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        place = 0
-        for batch in self.batches:
-            keys = [(self.seed, self.rank, _SAMPLE, self.epoch, place + offset) for offset in range(len(batch))]
-            yield list(zip(batch, keys, strict=True))
+        skipped, self.skipped = self.skipped, 0
+        place, self.place = self.place, 0
+        for number, batch in enumerate(self.batches):
+            if number >= skipped:
+                keys = [(self.seed, self.rank, _SAMPLE, self.epoch, place + offset) for offset in range(len(batch))]
+                yield list(zip(batch, keys, strict=True))
             place += len(batch)
+        self.epoch += 1
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -17,8 +17,10 @@ from mmcell.checkpoints import check_checkpoint
 from mmcell.errors import InputError
 from mmcell.files import atomic_path
 
+#: The checkpoint of a run that was interrupted in the midst of an epoch; it goes when the next one is saved.
+INTERRUPTED = 'interrupted.pth'
 #: What :func:`mmcell.files.atomic_path` calls the unfinished files of a training.
-_LEFTOVER = re.compile(r'\.((epoch_|iter_|best_).+\.\w{8}\.pth|last_checkpoint\.\w{8})')
+_LEFTOVER = re.compile(r'\.((epoch_|iter_|best_|interrupted\.).+\.pth|last_checkpoint\..+)')
 
 
 class AtomicBackend(LocalBackend):
@@ -67,6 +69,14 @@ class SafeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._save(runner, name, meta)
+        self._remove_outdated()
+
+    def save_interrupted(self, runner: Runner) -> None:
+        """Save :data:`INTERRUPTED` after a step, and make it the last checkpoint."""
+        self._save(runner, INTERRUPTED, {'epoch': runner.epoch, 'iter': runner.iter + 1})
+
+    def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -79,8 +89,10 @@ class SafeCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            AtomicBackend().put(str(self.last_ckpt).encode(), Path(runner.work_dir) / 'last_checkpoint')
-        self._remove_outdated()
+            path = self.file_backend.join_path(self.out_dir, name)
+            AtomicBackend().put(str(path).encode(), Path(runner.work_dir) / 'last_checkpoint')
+            if name != INTERRUPTED and isinstance(self.file_backend, LocalBackend):
+                Path(self.out_dir, INTERRUPTED).unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         super()._save_best_checkpoint(runner, metrics)
