@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from mmcell.evaluation import Interval, bootstrap_cells, bootstrap_coco, evaluate_cells, load_truth
 from mmcell.files import read_json, write_bytes
-from mmcell.report.curves import Run
+from mmcell.report.curves import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
 SCORES = {'mAP': 'mAP_1000', 'AP50': 'AP50_1000', 'PQ': 'PQ_pooled'}
@@ -111,13 +110,7 @@ def write_comparison(rows: Sequence[Row], out: str | Path, figures: Sequence[Pat
 def _step_times(folder: Path) -> list[float]:
     times = []
     for path in folder.glob('*/vis_data/scalars.json'):
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # A run that was killed may end in half a line.
-            if 'loss' in entry and 'time' in entry:
-                times.append(entry['time'])
+        times += [entry['time'] for entry in read_entries(path) if 'loss' in entry and is_measured(entry.get('time'))]
     return times
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mmcell.coco import is_number
 from mmcell.errors import InputError
+from mmcell.files import read_bytes
 
 #: Heading of each chart of validation numbers, and the keys that it takes: ours, then stock MMDetection's.
 VAL_CHARTS = {
@@ -52,22 +55,36 @@ def read_run(folder: str | Path) -> Run:
     loss: dict[float, float] = {}
     val: dict[str, dict[float, float]] = {}
     for path in paths:
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-                step = entry['step']
-            except (ValueError, KeyError, TypeError):
-                continue  # A run that was killed may end in half a line.
-            if _is_number(entry.get('loss')):
+        for entry in read_entries(path):
+            step = entry.get('step')
+            if not is_measured(step):
+                continue
+            if is_measured(entry.get('loss')):
                 loss[step] = entry['loss']
             for heading, pattern in VAL_CHARTS.items():
                 # What came later, after a resume, takes the place of what came before.
-                found = [entry[key] for key in entry if re.fullmatch(pattern, key) and _is_number(entry[key])]
+                found = [entry[key] for key in entry if re.fullmatch(pattern, key) and is_measured(entry[key])]
                 if found:
                     val.setdefault(heading, {})[step] = found[0]
     return Run(
         folder.resolve().name, sorted(loss.items()), {name: sorted(points.items()) for name, points in val.items()}
     )
+
+
+def read_entries(path: Path) -> Iterator[dict[str, Any]]:
+    """The entries of a `scalars.json`; lines that hold none are left out, since a killed run may end in half a line."""
+    for line in read_bytes(path).splitlines():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict):
+            yield entry
+
+
+def is_measured(value: Any) -> bool:
+    """Whether a value of a log is a number that a chart can show; beyond these bounds its arithmetic would fail."""
+    return is_number(value) and (value == 0 or 1e-30 <= abs(value) <= 1e30)
 
 
 def draw_charts(runs: Sequence[Run]) -> list[str]:
@@ -78,10 +95,6 @@ def draw_charts(runs: Sequence[Run]) -> list[str]:
             _draw_chart(f'Validation {heading}', 'epoch', [(run.name, run.val.get(heading, [])) for run in runs])
         )
     return [chart for chart in charts if chart]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _smooth(points: Points, bins: int = 120) -> Points:
@@ -100,8 +113,8 @@ def _draw_chart(title: str, x_name: str, series: Sequence[tuple[str, Points]]) -
     if not drawn:
         return ''
     xs, ys = zip(*(point for _, _, points in drawn for point in points))
-    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(0, *ys), max(ys))
-    x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9)
+    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(0, *ys), max(0, *ys))
+    x_low, x_high = min(xs), max(max(xs), min(xs) + 1e-9 * max(1, abs(min(xs))))
     y_low = y_ticks[0]
     y_high = max(y_ticks[-1], max(ys), y_low + 1e-9)  # all zero: nothing was found yet
 
@@ -143,6 +156,6 @@ def _ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Round numbers that span the range."""
     span = high - low or abs(high) or 1
     step = 10 ** math.floor(math.log10(span / wanted))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= wanted)
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= wanted * 1.001)
     first = math.floor(low / step)
     return [round(number * step, 10) for number in range(first, math.ceil(high / step) + 1)]

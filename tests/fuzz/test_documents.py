@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -121,7 +122,7 @@ def damage(value: Any, rng: np.random.Generator) -> str:
                 other, name = spots[int(rng.integers(len(spots)))]
                 container[key] = json.loads(json.dumps(other[name]))
             case _:
-                nasty = NASTY[int(rng.integers(len(NASTY)))]
+                nasty = copy.deepcopy(NASTY[int(rng.integers(len(NASTY)))])
                 if isinstance(nasty, Raw):
                     raws.append(nasty.text)
                     nasty = f'RAW{len(raws) - 1}'
@@ -365,6 +366,9 @@ def test_broken_rle(fuzz, mutate):
 def test_any_rle(fuzz):
     codes = st.lists(st.integers(48, 111), max_size=30).map(bytes)
     numbers = st.lists(st.integers(-2, 800) | st.sampled_from([2**31, 2**32, 2**63, 2**64, 10**30]), max_size=6)
+    # Half of the lists cover the image.
+    pieces = st.lists(st.integers(0, 60), max_size=10)
+    numbers |= pieces.map(lambda counts: [*counts, SIZE[0] * SIZE[1] - sum(counts)])
     either = st.binary(max_size=12) | codes | numbers | st.text(max_size=8) | st.lists(JSON, max_size=3)
     fuzz.given('RLE of any kind', 1000, either, lambda value, work: check_rle(value))
 
