@@ -97,7 +97,10 @@ def assert_same(steps, expected):
         assert torch.equal(data, true_data) and loss == true_loss
 
 
-@pytest.mark.parametrize(('workers', 'persistent'), [(0, False), (2, True), (2, False)])
+@pytest.mark.parametrize(
+    ('workers', 'persistent'),
+    [(0, False), pytest.param(2, True, marks=pytest.mark.slow), pytest.param(2, False, marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_draws_the_same(train, workers, persistent):
     steps, weight = train(workers, persistent=persistent)
     per_epoch = len(steps) // EPOCHS

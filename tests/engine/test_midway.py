@@ -119,7 +119,7 @@ def assert_same(steps, expected):
         assert torch.equal(data, true_data) and loss == true_loss
 
 
-@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('workers', [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ('by_epoch', 'sampler'), [(True, 'DefaultSampler'), (False, 'InfiniteSampler'), (False, 'DefaultSampler')]
 )
