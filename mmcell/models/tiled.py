@@ -43,6 +43,7 @@ class TiledDetector(DetectorWrapper):
         tile_batch: Tiles that the detector sees at once.
         iou_thr: See :func:`mmcell.structures.seams.resolve_seams`.
         margin: See there.
+        slack: See there.
 
     Raises:
         ValueError: If `overlap` is not less than `tile`.
@@ -59,11 +60,12 @@ class TiledDetector(DetectorWrapper):
         tile_batch: int = 1,
         iou_thr: float = 0.5,
         margin: float = 2,
+        slack: float = 8,
     ) -> None:
         super().__init__(detector)
         tile_windows((1, 1), tile, overlap)  # refuses what cannot be tiled now, not after training
         self.tile, self.overlap, self.scale, self.tile_batch = tile, overlap, scale, tile_batch
-        self.iou_thr, self.margin = iou_thr, margin
+        self.iou_thr, self.margin, self.slack = iou_thr, margin, slack
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Predict the cells of images.
@@ -164,7 +166,7 @@ class TiledDetector(DetectorWrapper):
         tiles = np.repeat(np.arange(len(found)), [len(results) for results in found])
         results, runs = InstanceData.cat(found), Runs.cat(masks)
         boxes, scores, labels = (results[key].cpu().numpy() for key in ('bboxes', 'scores', 'labels'))
-        kept = resolve_seams(boxes, scores, labels, runs, tiles, windows, self.iou_thr, self.margin)
+        kept = resolve_seams(boxes, scores, labels, runs, tiles, windows, self.iou_thr, self.margin, self.slack)
         kept = kept[np.argsort(-scores[kept], kind='stable')]
         results = results[torch.from_numpy(kept).to(results.bboxes.device)]
         results.masks = runs.select(kept).encode()

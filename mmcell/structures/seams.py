@@ -22,14 +22,17 @@ def resolve_seams(
     windows: NDArray[np.integer],
     iou_thr: float = 0.5,
     margin: float = 2,
+    slack: float = 8,
 ) -> NDArray[np.int64]:
     """Choose one view of each cell among the predictions of overlapping tiles.
 
-    A prediction that touches an inner border of its tile is taken for a cut cell. First, it goes where another tile
-    has its box well inside: that tile saw the cell whole. Then, of predictions of one class from different tiles that
-    agree where both tiles saw (IoU of their masks within both windows), one stays: an uncut one before a cut one, of
-    uncut ones the highest score, of cut ones the largest. Predictions of one tile never suppress each other: the
-    detector has seen to them.
+    Each pixel belongs to one tile: what two tiles share is halved between them. First, predictions go whose centre
+    lies more than `slack` outside the part of their own tile: another tile sees that place from further inside, and
+    what the two draw differently would stay twice. Then, one that touches an inner border of its tile is taken for a
+    cut cell, and goes where another tile has its box well inside: that tile saw the cell whole. Last, of predictions
+    of one class from different tiles that agree where both tiles saw (IoU of their masks within both windows), one
+    stays: an uncut one before a cut one, of uncut ones the highest score, of cut ones the largest. Predictions of one
+    tile never suppress each other: the detector has seen to them.
 
     Perfect views of cells that are in one piece and no larger than the overlap of the tiles give just the whole cells.
 
@@ -42,17 +45,35 @@ def resolve_seams(
         windows: x1, y1, x2, y2 of each tile, (T, 4), from :func:`mmcell.models.tiles.tile_windows`.
         iou_thr: Least IoU at which two predictions are one cell.
         margin: Distance from an inner border, in pixels, up to which a box touches it.
+        slack: How far apart, in pixels, two tiles may see the centre of one cell.
 
     Returns:
         Indices of the predictions that stay, ascending.
     """
     inner = _inner(windows, margin)
     is_cut = ~_within(boxes, inner[tiles])
-    kept = np.flatnonzero(~(is_cut & _is_seen_whole(boxes, inner)))
+    kept = np.flatnonzero(_is_near(boxes, _parts(windows)[tiles], slack) & ~(is_cut & _is_seen_whole(boxes, inner)))
     matches = _matches(labels[kept], masks.select(kept), tiles[kept], windows, iou_thr)
     is_cut, areas = is_cut[kept], masks.areas[kept]
     best_first = np.lexsort([-scores[kept], np.where(is_cut, -areas, 0), is_cut])
     return kept[_suppress(best_first, matches)]
+
+
+def _parts(windows: NDArray[np.integer]) -> NDArray[np.floating]:
+    """The part of the plane that belongs to each tile: up to the middle of what it shares with the next one."""
+    parts = np.empty(windows.shape)
+    for low, high in ((0, 2), (1, 3)):
+        starts, place = np.unique(windows[:, low], return_inverse=True)
+        ends = np.unique(windows[:, high])
+        borders = np.concatenate([[-np.inf], (starts[1:] + ends[:-1]) / 2, [np.inf]])
+        parts[:, low], parts[:, high] = borders[place], borders[place + 1]
+    return parts
+
+
+def _is_near(boxes: NDArray[np.floating], parts: NDArray[np.floating], slack: float) -> NDArray[np.bool_]:
+    """Whether the centre of each box lies in its part or no further than `slack` outside, both (N, 4)."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return ((centres >= parts[:, :2] - slack) & (centres <= parts[:, 2:] + slack)).all(axis=1)
 
 
 def _inner(windows: NDArray[np.integer], margin: float) -> NDArray[np.floating]:

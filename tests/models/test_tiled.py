@@ -104,6 +104,7 @@ def test_truth_comes_back_exactly(data):
         scale=data.draw(st.sampled_from([1.0, 2.0])),
         tile_batch=data.draw(st.integers(1, 5)),
         margin=data.draw(st.sampled_from([0, 1, 2, 5])),
+        slack=data.draw(st.sampled_from([0, 0.5, 2, 8])),
     )
     tiled = TiledDetector(detector, tile, overlap, **settings)
     image, sample = positions(height, width), sample_of(height, width)

@@ -61,9 +61,22 @@ def test_the_threshold_says_what_agrees():
     assert resolve(views, margin=1, iou_thr=0.61) == [0, 1]
 
 
+def test_the_slack_says_how_far_outside_its_part_a_tile_is_heard():
+    views = [(20, 2, 23, 9, 0.9, 0, 0), (17, 2, 18, 9, 0.8, 1, 1)]  # centres 1.5 beyond and 2.5 before the middle, 20
+    assert resolve(views, margin=0, slack=2.5) == [0, 1]
+    assert resolve(views, margin=0, slack=2) == [0]
+    assert resolve(views, margin=0, slack=1) == []
+
+
 @settings(deadline=None, max_examples=80)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 25), st.sampled_from([0, 1, 3]), st.sampled_from([0.3, 0.5]))
-def test_views_are_chosen_as_the_slow_reference_does(seed, count, margin, iou_thr):
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 25),
+    st.sampled_from([0, 1, 3]),
+    st.sampled_from([0.3, 0.5]),
+    st.sampled_from([0, 1, 3.5, 8]),
+)
+def test_views_are_chosen_as_the_slow_reference_does(seed, count, margin, iou_thr, slack):
     rng = np.random.default_rng(seed)
     windows = np.array([[x, y, x + 20, y + 14] for y in (0, 6) for x in (0, 10, 20)])
     tiles = rng.integers(0, 6, count)
@@ -71,11 +84,11 @@ def test_views_are_chosen_as_the_slow_reference_does(seed, count, margin, iou_th
     boxes = np.concatenate([corners, np.minimum(corners + rng.integers(1, 12, (count, 2)), windows[tiles, 2:])], axis=1)
     scores, labels = rng.permutation(count) / 100, rng.integers(0, 2, count)
     views = np.column_stack([boxes, scores, labels, tiles])
-    expected = slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin)
-    assert resolve(views, windows, margin=margin, iou_thr=iou_thr) == expected
+    expected = slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin, slack)
+    assert resolve(views, windows, margin=margin, iou_thr=iou_thr, slack=slack) == expected
 
 
-def slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin):
+def slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin, slack):
     height, width = SIZE
 
     def inside(box, window):
@@ -94,8 +107,21 @@ def slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin):
     def area(i):
         return (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1])
 
+    def outside(i):
+        """How far the centre lies beyond the middle of what its tile shares with a neighbour."""
+        x1, y1, x2, y2 = windows[tiles[i]]
+        x, y = (boxes[i][0] + boxes[i][2]) / 2, (boxes[i][1] + boxes[i][3]) / 2
+        beyond = [0]
+        for other in windows:
+            if other[1] == y1 and abs(other[0] - x1) == 10:
+                beyond.append((x - (x2 + other[0]) / 2) if other[0] > x1 else ((x1 + other[2]) / 2 - x))
+            if other[0] == x1 and abs(other[1] - y1) == 6:
+                beyond.append((y - (y2 + other[1]) / 2) if other[1] > y1 else ((y1 + other[3]) / 2 - y))
+        return max(beyond)
+
     cut = [not inside(box, windows[tile]) for box, tile in zip(boxes, tiles)]
-    left = [i for i, box in enumerate(boxes) if not (cut[i] and any(inside(box, window) for window in windows))]
+    left = [i for i in range(len(boxes)) if outside(i) <= slack]
+    left = [i for i in left if not (cut[i] and any(inside(boxes[i], window) for window in windows))]
     left.sort(key=lambda i: (cut[i], -area(i) if cut[i] else 0, -scores[i]))
     kept = []
     for i in left:
