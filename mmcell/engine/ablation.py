@@ -23,6 +23,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmcell.config import diff_configs, load_config
+from mmcell.engine.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.files import read_json
 from mmcell.report.comparison import Row, score, summarise_log, write_comparison
@@ -119,6 +120,9 @@ def find_progress(experiment: Experiment) -> Progress:
     """
     unit, length = experiment.length
     reached, latest = _newest(experiment.folder, rf'{unit}_(\d+)\.pth')
+    if reached < length:
+        # What a signal ended lies further on, in the midst of an epoch.
+        latest, _ = find_checkpoint(experiment.folder)
     if latest is None:
         return Progress('train', 0, None)
     _check_settings(experiment)

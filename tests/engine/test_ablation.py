@@ -55,6 +55,13 @@ def test_stages(tmp_path):
     save(folder / 'best_segm_mAP_1000_epoch_3.pth')
     assert stage() == ('resume', 1, first)
 
+    # What a signal ended in the midst of the second epoch.
+    interrupted = save(folder / 'interrupted.pth')
+    (folder / 'last_checkpoint').write_text(str(interrupted))
+    assert stage() == ('resume', 1, interrupted)
+    first.unlink()
+    assert stage() == ('resume', 0, interrupted)
+
     last = save(folder / 'epoch_3.pth', mtime=1000)
     assert stage() == ('test', 3, last)
     write_metrics(folder, last, mtime=999)
