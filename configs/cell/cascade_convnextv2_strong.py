@@ -18,9 +18,7 @@ _cascade = dict(
         type='CascadeRoIHead',
         num_stages=3,
         stage_loss_weights=[1, 0.5, 0.25],
-        bbox_head=[
-            dict(_head, reg_class_agnostic=True, bbox_coder=dict(_head.bbox_coder, target_stds=stds)) for stds in _stds
-        ],
+        bbox_head=[dict(_head, bbox_coder=dict(_head.bbox_coder, target_stds=stds)) for stds in _stds],
         mask_head=dict(num_convs=6),
     ),
     train_cfg=dict(
