@@ -77,6 +77,8 @@ class ExactResumeHook(Hook):
         sampler = getattr(_batches(runner), 'sampler', None)
         if self._resumed.get('sampler_seed') is not None and hasattr(sampler, 'seed'):
             sampler.seed = self._resumed['sampler_seed']
+        # What the validation saves is where the checkpoint was.
+        self._first_iter = runner.iter - self._resumed.get('batches_done', 0)
         if self._lacks_validation and self._is_validation_due(runner):
             runner.val_loop.run()
         self._lacks_validation = False
