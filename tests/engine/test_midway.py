@@ -78,12 +78,23 @@ def test_a_validation_that_was_due_is_made_up_for_and_no_other(train, by_epoch, 
     assert metric.count == validations
 
 
+class NoValidation(Hook):
+    """Ends the run where the first validation would begin."""
+
+    def before_val(self, runner):
+        raise KeyboardInterrupt
+
+
 def test_a_validation_that_is_made_up_for_saves_what_the_lost_one_did(train, tmp_path):
     settings = dict(checkpoint=dict(save_best='score', rule='greater', max_keep_ckpts=5), **validated(train))
     best = tmp_path / 'best_score_epoch_1.pth'
     train(0, val_evaluator=Evaluator([Validations()]), **settings)
     expected = torch.load(best, weights_only=False)
-    best.unlink()
+    for path in tmp_path.glob('*.pth'):
+        path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(0, hooks=[NoValidation()], val_evaluator=Evaluator([Validations()]), **settings)
+    assert not best.exists()
     train(0, 'epoch_1.pth', val_evaluator=Evaluator([Validations()]), **settings)
     found = torch.load(best, weights_only=False)
     assert found['exact_resume'] == expected['exact_resume']
