@@ -221,7 +221,8 @@ def _read(path: str) -> dict[str, Tensor]:
     from timm.models import load_state_dict
 
     if not Path(path).is_file():
-        raise InputError(path, 'does not exist', 'set model.backbone.init_cfg.checkpoint to a file of weights')
+        cure = 'set model.backbone.init_cfg.checkpoint to a file of weights; tools/fetch_weights.py gets some'
+        raise InputError(path, 'does not exist', cure)
     try:
         return load_state_dict(str(path))
     except Exception as error:  # unpickling a file that is no checkpoint raises what it likes
