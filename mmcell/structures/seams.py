@@ -104,9 +104,11 @@ def _matches(
     iou_thr: float,
 ) -> NDArray[np.int64]:
     """Pairs of predictions of one class from different tiles that show one cell, (P, 2)."""
-    corners, sides = masks.boxes[:, :2], masks.boxes[:, 2:]
+    # Without empty masks: their boxes all lie in one corner, and each would be a pair with each other one.
+    filled = np.flatnonzero(masks.areas)
+    corners, sides = masks.boxes[filled, :2], masks.boxes[filled, 2:]
     bounds = shapely.box(*corners.T, *(corners + sides).T)
-    first, second = shapely.STRtree(bounds).query(bounds)
+    first, second = filled[shapely.STRtree(bounds).query(bounds)]
     candidates = (first < second) & (tiles[first] != tiles[second]) & (labels[first] == labels[second])
     pairs = np.stack([first, second], axis=1)[candidates]
     found = [np.zeros((0, 2), dtype=np.int64)]

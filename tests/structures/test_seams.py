@@ -1,5 +1,7 @@
 """Which views of cells stay, on small scenes and against a slow reference."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,3 +142,15 @@ def test_many_pairs_are_compared_in_parts(monkeypatch):
     expected = resolve(views, margin=0)
     monkeypatch.setattr(seams, '_CHUNK', 2)
     assert resolve(views, margin=0) == expected
+
+
+def test_empty_masks_are_no_pairs():
+    """Five thousand of them: some 25 million pairs would take half a gigabyte."""
+    count = 5000
+    empty = decode([dict(size=list(SIZE), counts=[SIZE[0] * SIZE[1]])] * count, SIZE)
+    boxes, tiles = np.tile([[18.0, 2, 22, 9]], (count, 1)), np.arange(count) % 2
+    tracemalloc.start()
+    kept = resolve_seams(boxes, np.full(count, 0.5), np.zeros(count, dtype=int), empty, tiles, WINDOWS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert kept.tolist() == list(range(count)) and peak < 50e6
