@@ -23,6 +23,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--seeds', nargs='+', type=int, default=(), metavar='N', help='train each config with each seed'
     )
     parser.add_argument(
+        '--folds',
+        action='store_true',
+        help='train each config on each fold of tools/convert.py --folds K, and score all folds as one set too',
+    )
+    parser.add_argument(
         '--cfg-options', nargs='+', default=(), metavar='KEY=VALUE', help='override settings in every config'
     )
     parser.add_argument('--dry-run', action='store_true', help='only say what is done and what is to do')
@@ -30,14 +35,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.engine import ablation
+    from mmcell.engine.ablation_table import compare
 
-    experiments = ablation.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options)
+    experiments = ablation.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options, args.folds)
     for experiment in experiments:
         print(ablation.describe(experiment, ablation.find_progress(experiment)), flush=True)
     if args.dry_run:
         return
     errors = ablation.run_experiments(experiments, args.work_dir, Path(__file__).parent)
-    for path in ablation.compare(experiments, args.work_dir):
+    for path in compare(experiments, args.work_dir):
         print(f'wrote {path}')
     raise_all(errors)
 

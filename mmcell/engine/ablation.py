@@ -1,4 +1,4 @@
-"""Ablations: several configs trained and tested, each in processes of its own, then compared.
+"""Ablations: several configs trained and tested, each in processes of its own.
 
 What is already done is read from the files that training and testing leave, so that an ablation that was killed goes
 on where it was, and runs made by hand with `tools/train.py` are picked up.
@@ -7,6 +7,7 @@ on where it was, and runs made by hand with `tools/train.py` are picked up.
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import subprocess
 import sys
@@ -18,19 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmdet.registry import MODELS
 from mmengine.config import Config, DictAction
-from mmengine.registry import init_default_scope
 
 from mmcell.config import diff_configs, load_config
 from mmcell.engine.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.files import read_json
-from mmcell.report.comparison import Row, score, summarise_log, write_comparison
-from mmcell.report.curves import read_run
-from mmcell.report.figures import write_curves
 
 Stage = Literal['train', 'resume', 'test', 'done']
+
+#: The environment variable from which configs take the fold.
+_FOLD = 'MMCELL_FOLD'
 
 # What tools/train.py sets, and what it changes on a CPU, where it falls back from mixed to full precision.
 _STARTING = ('launcher', 'resume', 'load_from')
@@ -39,25 +38,43 @@ _PRECISION = ('type', 'dtype', 'loss_scale', 'use_fp64')
 
 @dataclass(frozen=True)
 class Experiment:
-    """One config with one seed.
+    """One config with one seed on one split.
 
     Attributes:
-        name: Name of the config, with its seed if seeds were asked for.
         path: The config file.
         options: Settings to override, as `KEY=VALUE`.
         config: The config with these settings.
-        folder: Where the run lives: checkpoints and logs, the test in `test/`.
-        group: Name of the config.
+        work_dir: Parent of the runs' folders.
         seed: The seed, or None for the config's own.
+        fold: The fold, or None for the config's own split.
     """
 
-    name: str
     path: str
     options: tuple[str, ...]
     config: Config
-    folder: Path
-    group: str
-    seed: int | None
+    work_dir: Path
+    seed: int | None = None
+    fold: int | None = None
+
+    @property
+    def group(self) -> str:
+        """Name of the config."""
+        return Path(self.path).stem
+
+    @property
+    def run(self) -> str:
+        """Name of the config, with its seed if seeds were asked for."""
+        return self.group if self.seed is None else f'{self.group}_seed{self.seed}'
+
+    @property
+    def name(self) -> str:
+        """Name of the config, with its seed and fold if such were asked for."""
+        return self.run if self.fold is None else f'{self.run}_fold{self.fold}'
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives: checkpoints and logs, the test in `test/`."""
+        return self.work_dir / self.name
 
     @property
     def length(self) -> tuple[str, int]:
@@ -82,30 +99,35 @@ class Progress:
 
 
 def list_experiments(
-    paths: Sequence[str], work_dir: str | Path, seeds: Sequence[int] = (), options: Sequence[str] = ()
+    paths: Sequence[str],
+    work_dir: str | Path,
+    seeds: Sequence[int] = (),
+    options: Sequence[str] = (),
+    folds: bool = False,
 ) -> list[Experiment]:
-    """Every config with every seed, loaded and checked.
+    """Every config with every seed on every fold, loaded and checked.
 
     Args:
         paths: Config files; the first is the one that the others are compared with.
         work_dir: Parent of the runs' folders.
         seeds: Seeds; none for the one that each config has.
         options: Settings to override in all of them, as `KEY=VALUE`.
+        folds: Use each fold that there is of a config's data set, instead of its own split.
 
     Raises:
-        InputError: If a config or an option cannot be used, or two configs have one name.
+        InputError: If a config or an option cannot be used, two configs have one name, or there are no folds.
         InputErrors: If a config has several unknown settings.
     """
     experiments: dict[str, Experiment] = {}
     for path in paths:
         for seed in seeds or (None,):
-            group = Path(path).stem
-            name = group if seed is None else f'{group}_seed{seed}'
-            if name in experiments:
-                raise InputError(path, f'is the second run of the name {name!r}', 'rename the config or leave it out')
             own = (*options, *(() if seed is None else (f'randomness.seed={seed}',)))
-            config = load_config(path, _parse_options(own))
-            experiments[name] = Experiment(name, str(path), own, config, Path(work_dir) / name, group, seed)
+            for fold, config in _load_folds(path, own) if folds else [(None, load_config(path, _parse_options(own)))]:
+                experiment = Experiment(str(path), own, config, Path(work_dir), seed, fold)
+                if experiment.name in experiments:
+                    problem = f'is the second run of the name {experiment.name!r}'
+                    raise InputError(path, problem, 'rename the config or leave it out')
+                experiments[experiment.name] = experiment
     return list(experiments.values())
 
 
@@ -167,7 +189,9 @@ def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, too
                 if progress.stage not in stages:
                     continue
                 print(f'=== {describe(experiment, progress)}', flush=True)
-                status = subprocess.run(_command(experiment, progress, Path(tools)), pass_fds=(lock,)).returncode
+                command = _command(experiment, progress, Path(tools))
+                chosen = {} if experiment.fold is None else {_FOLD: str(experiment.fold)}
+                status = subprocess.run(command, env={**os.environ, **chosen}, pass_fds=(lock,)).returncode
                 if status or find_progress(experiment).stage in stages:
                     problem = f'did not get through {progress.stage!r} (exit status {status})'
                     cure = 'see its messages above, then call again: finished work is not repeated'
@@ -176,47 +200,37 @@ def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, too
     return errors
 
 
-def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: int = 1000) -> list[Path]:
-    """Write the table and the curves of experiments, as far as they are.
-
-    Args:
-        experiments: From :func:`list_experiments`.
-        work_dir: Folder to write to.
-        samples: Bootstrap samples of images.
-
-    Returns:
-        The table as Markdown and CSV, then the pictures of the curves; the numbers of those lie beside them as CSV.
-
-    Raises:
-        InputError: If a run cannot be read or does not fit the val images.
-    """
-    differs = tell_apart(experiments)
-    rows, runs = [], []
-    for experiment in experiments:
-        folder, log, scores = experiment.folder, {}, {}
-        if any(folder.glob('*/vis_data/scalars.json')):
-            runs.append(read_run(folder))
-            log = summarise_log(runs[-1], folder)
-        if find_progress(experiment).stage == 'done':
-            scores = score(find_truth(experiment.config), folder / 'test/val-results.json', samples)
-        parameters = count_parameters(experiment.config)
-        rows.append(Row(experiment.name, experiment.group, differs[experiment.name], parameters, log, scores))
-    figures = write_curves(runs, work_dir)
-    return [*write_comparison(rows, work_dir, figures, samples), *figures]
+def _load_folds(path: str, options: Sequence[str]) -> list[tuple[int, Config]]:
+    """The config with each fold of its data set, as far as annotation files are there."""
+    loaded: list[tuple[int, Config]] = []
+    while True:
+        fold = len(loaded)
+        with _fold_chosen(fold):
+            config = load_config(path, _parse_options(options))
+        truth = find_truth(config)
+        if loaded and truth == find_truth(loaded[0][1]):
+            cure = 'inherit from configs/_base_/dataset.py, or use MMCELL_FOLD as it does'
+            raise InputError(path, 'has the same val images in each fold', cure)
+        if not truth.is_file():
+            break
+        loaded.append((fold, config))
+    if not loaded:
+        raise InputError(truth, 'does not exist, so there are no folds', 'convert the data with --folds K')
+    return loaded
 
 
-def tell_apart(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
-    """What differs between each experiment and the first config with the same seed, one setting a line, by name."""
-    first = {experiment.seed: experiment for experiment in reversed(experiments)}
-    return {
-        experiment.name: diff_configs(first[experiment.seed].config, experiment.config) for experiment in experiments
-    }
-
-
-def count_parameters(config: Config) -> int:
-    """Number of parameters of a config's model, frozen ones included."""
-    init_default_scope(config.get('default_scope', 'mmdet'))
-    return sum(parameter.numel() for parameter in MODELS.build(config.model).parameters())
+@contextmanager
+def _fold_chosen(fold: int) -> Iterator[None]:
+    """Configs that are loaded meanwhile take this fold."""
+    before = os.environ.get(_FOLD)
+    os.environ[_FOLD] = str(fold)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FOLD]
+        else:
+            os.environ[_FOLD] = before
 
 
 def find_truth(config: Config) -> Path:

@@ -1,6 +1,6 @@
 """Evaluation of dense instance segmentation, from RLE: COCO AP, cell metrics, confusion, intervals."""
 
-from mmcell.evaluation.bootstrap import Interval, bootstrap_cells, bootstrap_coco
+from mmcell.evaluation.bootstrap import Interval, Sampled, bootstrap_cells, bootstrap_coco, to_interval
 from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.evaluation.cell_metrics import CellScores, evaluate_cells, find_overlap, pick_threshold
 from mmcell.evaluation.coco import CocoScores, evaluate_coco
@@ -8,7 +8,7 @@ from mmcell.evaluation.coco_metric import DenseCocoMetric
 from mmcell.evaluation.confusion import confusion_matrix
 from mmcell.evaluation.label_maps import to_label_map
 from mmcell.evaluation.results import sort_results, to_results
-from mmcell.evaluation.truth import Truth, load_truth
+from mmcell.evaluation.truth import Truth, load_truth, pool_truths
 
 __all__ = [
     'CellMetric',
@@ -16,6 +16,7 @@ __all__ = [
     'CocoScores',
     'DenseCocoMetric',
     'Interval',
+    'Sampled',
     'Truth',
     'bootstrap_cells',
     'bootstrap_coco',
@@ -25,7 +26,9 @@ __all__ = [
     'find_overlap',
     'load_truth',
     'pick_threshold',
+    'pool_truths',
     'sort_results',
+    'to_interval',
     'to_label_map',
     'to_results',
 ]

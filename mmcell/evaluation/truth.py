@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,31 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
         for annotation, area in zip(some, areas):
             annotation.setdefault('area', area)
     return Truth(images, categories, annotations)
+
+
+def pool_truths(sources: Sequence[str | Path]) -> Truth:
+    """Read the ground truth of several sets of images as one set, such as of all folds' val images.
+
+    Args:
+        sources: Annotation files.
+
+    Raises:
+        InputError: If one cannot be used, has other categories than the first, or an image id of one before it.
+    """
+    truths = [load_truth(source) for source in sources]
+    known: set[int] = set()
+    for source, truth in zip(sources, truths):
+        ids = {image['id'] for image in truth.images}
+        if (truth.category_ids, truth.classes) != (truths[0].category_ids, truths[0].classes):
+            raise InputError(source, f'has other categories than {sources[0]}', 'convert them in one go')
+        if both := known & ids:
+            problem = f'has the image id {min(both)}, as another of the sets does'
+            raise InputError(source, problem, 'give sets of different images, converted in one go')
+        known |= ids
+    images = sorted((image for truth in truths for image in truth.images), key=lambda image: image['id'])
+    annotations = [annotation for truth in truths for annotation in truth.annotations]
+    numbered = [{**annotation, 'id': index} for index, annotation in enumerate(annotations, start=1)]
+    return Truth(images, truths[0].categories, numbered)
 
 
 def _set_rles(

@@ -7,10 +7,10 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmcell.evaluation import Interval, bootstrap_cells, bootstrap_coco, evaluate_cells, load_truth
+from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
 from mmcell.files import read_json, write_bytes
 from mmcell.report.curves import Run, is_measured, read_entries
 
@@ -20,8 +20,9 @@ SCORES = {'mAP': 'mAP_1000', 'AP50': 'AP50_1000', 'PQ': 'PQ_pooled'}
 _LOG = {'step_seconds': 's / step', 'lowest_loss': 'lowest loss', 'best_epoch': 'best epoch'}
 _NOTES = """\
 mAP, AP50: masks on val, at most 1000 detections an image. PQ: cells of any class, pooled, at the score threshold that
-is best on these images. In brackets: 95 % of {samples} bootstrap samples of the images. Time: median over the log.
-Loss: lowest mean over a log window. Best epoch: of val AP50; its checkpoint is the one tested."""
+is best on these images. In brackets: 95 % of {samples} bootstrap samples of the images; of a gain, of the difference to
+the baseline on the same samples. Time: median over the log. Loss: lowest mean over a log window. Best epoch: of val
+AP50; its checkpoint is the one tested."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,11 @@ class Row:
     Attributes:
         name: Name of the run.
         group: Name that its repetitions with other seeds share.
-        differs: What differs from the first config, one setting a line.
+        differs: What differs from the baseline, one setting a line.
         parameters: Number of parameters.
         log: From :func:`summarise_log`.
         scores: From :func:`score`.
+        baseline: Scores of the run that it is compared with, on the same images; none if there is no such run.
     """
 
     name: str
@@ -42,7 +44,13 @@ class Row:
     differs: Sequence[str]
     parameters: int
     log: Mapping[str, float]
-    scores: Mapping[str, Interval]
+    scores: Mapping[str, Sampled]
+    baseline: Mapping[str, Sampled] = field(default_factory=dict)
+
+    def gain(self, name: str) -> Sampled | None:
+        """A score less the baseline's, sample by sample; None if one of them is not there."""
+        both = name in self.scores and name in self.baseline
+        return self.scores[name] - self.baseline[name] if both else None
 
 
 def summarise_log(run: Run, folder: str | Path) -> dict[str, float]:
@@ -66,27 +74,29 @@ def summarise_log(run: Run, folder: str | Path) -> dict[str, float]:
     return numbers
 
 
-def score(truth: str | Path, results: str | Path, samples: int) -> dict[str, Interval]:
-    """Score masks by mAP and AP50 at 1000 detections, and cells of any class by PQ, with bootstrap intervals.
+def score(truths: Sequence[str | Path], results: Sequence[str | Path], samples: int) -> dict[str, Sampled]:
+    """Score masks by mAP and AP50 at 1000 detections, and cells of any class by PQ, in bootstrap samples.
 
     Args:
-        truth: Annotation file of the val images.
-        results: Results file of a run on them; the PQ's score threshold is picked on it.
+        truths: Annotation file of the val images; of several folds, one each: they are scored as one set of images.
+        results: Results file of a run on each; the PQ's score threshold is picked on all of them.
         samples: Bootstrap samples of images.
 
     Returns:
-        Intervals under the names of :data:`SCORES`.
+        Sampled values under the names of :data:`SCORES`.
 
     Raises:
         InputError: If they do not fit.
     """
-    loaded, predicted = load_truth(truth), read_json(results)
-    intervals = bootstrap_coco(loaded, predicted, samples=samples)
-    intervals |= bootstrap_cells(evaluate_cells(loaded, predicted, 'auto'), samples=samples)
-    return {name: intervals[key] for name, key in SCORES.items()}
+    truth, predicted = pool_truths(truths), [result for path in results for result in read_json(path)]
+    sampled = bootstrap_coco(truth, predicted, samples=samples)
+    sampled |= bootstrap_cells(evaluate_cells(truth, predicted, 'auto'), samples=samples)
+    return {name: sampled[key] for name, key in SCORES.items()}
 
 
-def write_comparison(rows: Sequence[Row], out: str | Path, figures: Sequence[Path], samples: int) -> list[Path]:
+def write_comparison(
+    rows: Sequence[Row], out: str | Path, figures: Sequence[Path], samples: int, pooled: Sequence[Row] = ()
+) -> list[Path]:
     """Write `ablation.md` and `ablation.csv`.
 
     Args:
@@ -94,16 +104,18 @@ def write_comparison(rows: Sequence[Row], out: str | Path, figures: Sequence[Pat
         out: Folder to write to.
         figures: Pictures below `out` to show under the table.
         samples: Bootstrap samples that were drawn.
+        pooled: Runs on all folds, each scored as one.
 
     Returns:
         The two paths.
     """
     out = Path(out)
     pictures = [f'![{path.stem}]({path.relative_to(out).as_posix()})' for path in figures]
-    sections = ['# Ablation', _to_markdown(rows), _over_seeds(rows), _NOTES.format(samples=samples), *pictures]
+    tables = [_to_markdown(rows), _over_folds(pooled), _over_seeds(pooled or rows)]
+    sections = ['# Ablation', *tables, _NOTES.format(samples=samples), *pictures]
     text = '\n\n'.join(section for section in sections if section)
     write_bytes(out / 'ablation.md', f'{text}\n'.encode())
-    write_bytes(out / 'ablation.csv', _to_csv(rows).encode())
+    write_bytes(out / 'ablation.csv', _to_csv([*rows, *pooled]).encode())
     return [out / 'ablation.md', out / 'ablation.csv']
 
 
@@ -115,7 +127,7 @@ def _step_times(folder: Path) -> list[float]:
 
 
 def _to_markdown(rows: Sequence[Row]) -> str:
-    header = ['run', 'parameters (M)', *_LOG.values(), *SCORES, f'differs from {rows[0].name}']
+    header = ['run', 'parameters (M)', *_LOG.values(), *SCORES, 'AP50 gain', f'differs from {rows[0].group}']
     lines = [header, ['---'] + ['---:'] * (len(header) - 2) + ['---']]
     for row in rows:
         lines.append(
@@ -124,10 +136,23 @@ def _to_markdown(rows: Sequence[Row]) -> str:
                 f'{row.parameters / 1e6:.2f}',
                 *(_show(row.log.get(key), '.4g') for key in _LOG),
                 *(_show_interval(row.scores.get(name)) for name in SCORES),
+                _show_interval(row.gain('AP50'), '+.3f'),
                 '<br>'.join(f'`{_escape(line)}`' for line in row.differs) or 'baseline',
             ]
         )
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def _over_folds(rows: Sequence[Row]) -> str:
+    """A table of what was scored over all folds at once."""
+    if not rows:
+        return ''
+    lines = [['all folds', *SCORES, *(f'{name} gain' for name in SCORES)], ['---'] + ['---:'] * (2 * len(SCORES))]
+    for row in rows:
+        scores = [_show_interval(row.scores.get(name)) for name in SCORES]
+        lines.append([row.name, *scores, *(_show_interval(row.gain(name), '+.3f') for name in SCORES)])
+    table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    return f'{table}\n\nEach image is predicted by the model that was not trained on it; all of them are one set.'
 
 
 def _over_seeds(rows: Sequence[Row]) -> str:
@@ -139,7 +164,7 @@ def _over_seeds(rows: Sequence[Row]) -> str:
         return ''
     lines = [['over seeds', *SCORES], ['---'] + ['---:'] * len(SCORES)]
     for group, members in groups.items():
-        values = [[row.scores[name].value for row in members if row.scores] for name in SCORES]
+        values = [[float(row.scores[name][0]) for row in members if row.scores] for name in SCORES]
         lines.append([f'{group} (n = {len(values[0])})', *map(_show_spread, values)])
     table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
     return f'{table}\n\nMean ± standard deviation over seeds.'
@@ -148,11 +173,13 @@ def _over_seeds(rows: Sequence[Row]) -> str:
 def _to_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO(newline='')
     table = csv.writer(text)
-    bounds = [f'{name}{suffix}' for name in SCORES for suffix in ('', '_low', '_high')]
+    names = [*SCORES, *(f'{name}_gain' for name in SCORES)]
+    bounds = [f'{name}{suffix}' for name in names for suffix in ('', '_low', '_high')]
     table.writerow(['run', 'config', 'parameters', *_LOG, *bounds, 'differs'])
     for row in rows:
         log = [row.log.get(key, '') for key in _LOG]
-        scores = [value for name in SCORES for value in row.scores.get(name, ('', '', ''))]
+        sampled = [*map(row.scores.get, SCORES), *map(row.gain, SCORES)]
+        scores = [number for values in sampled for number in (('',) * 3 if values is None else to_interval(values))]
         table.writerow([row.name, row.group, row.parameters, *log, *scores, '\n'.join(row.differs)])
     return text.getvalue()
 
@@ -161,10 +188,10 @@ def _show(value: float | None, form: str) -> str:
     return '–' if value is None or math.isnan(value) else format(value, form)
 
 
-def _show_interval(interval: Interval | None) -> str:
-    if interval is None:
+def _show_interval(values: Sampled | None, form: str = '.3f') -> str:
+    if values is None:
         return '–'
-    value, low, high = (_show(number, '.3f') for number in interval)
+    value, low, high = (_show(number, form) for number in to_interval(values))
     return f'{value} [{low}, {high}]'
 
 

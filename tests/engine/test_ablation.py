@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mmcell.config import load_config
-from mmcell.engine.ablation import count_parameters, describe, find_progress, list_experiments, tell_apart
+from mmcell.engine.ablation import describe, find_progress, find_truth, list_experiments
+from mmcell.engine.ablation_table import count_parameters, tell_apart
 from mmcell.errors import InputError, InputErrors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,6 +113,40 @@ def test_seeds_and_what_differs(tmp_path):
     assert list(tell_apart(experiments).values()) == [[], [], [line], [line]]
 
 
+def test_folds(tmp_path, monkeypatch):
+    """Every fold that there is, each with the annotation files of its own, whatever the environment says."""
+    monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
+    monkeypatch.setenv('MMCELL_FOLD', '7')
+    annotations = tmp_path / 'data/annotations'
+    annotations.mkdir(parents=True)
+    with pytest.raises(InputError, match=r'fold0_val.json: does not exist, so there are no folds; .*--folds K'):
+        list_experiments([DEMO], tmp_path, folds=True)
+    for fold in range(3):
+        (annotations / f'fold{fold}_val.json').touch()
+
+    cbam = tmp_path / 'cbam.py'
+    cbam.write_text(f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(type='CBAMResNet'))\n")
+    experiments = list_experiments([DEMO, str(cbam)], tmp_path, seeds=(4,), folds=True)
+    assert os.environ['MMCELL_FOLD'] == '7'
+    runs = ['mask_rcnn_synthetic_seed4', 'cbam_seed4']
+    assert [experiment.name for experiment in experiments] == [f'{run}_fold{fold}' for run in runs for fold in range(3)]
+    for experiment in experiments:
+        assert find_truth(experiment.config) == annotations / f'fold{experiment.fold}_val.json'
+        assert experiment.config.train_dataloader.dataset.ann_file == f'annotations/fold{experiment.fold}_train.json'
+    # The annotation files do not tell them apart.
+    line = "model.backbone.type: 'ResNet' -> 'CBAMResNet'"
+    assert list(tell_apart(experiments).values()) == [[]] * 3 + [[line]] * 3
+
+    monkeypatch.delenv('MMCELL_FOLD')
+    list_experiments([DEMO], tmp_path, folds=True)
+    assert 'MMCELL_FOLD' not in os.environ
+    fixed = tmp_path / 'fixed.py'
+    evaluator = f"[dict(type='DenseCocoMetric', ann_file='{annotations}/fold1_val.json')]"
+    fixed.write_text(f"_base_ = '{DEMO}'\nval_evaluator = {evaluator}\n")
+    with pytest.raises(InputError, match='the same val images in each fold'):
+        list_experiments([str(fixed)], tmp_path, folds=True)
+
+
 def test_weights_to_start_from_and_precision_differ_too(tmp_path):
     """Training sets both itself, so they do not tell runs apart; but an ablation may be about them."""
     tuned = tmp_path / 'tuned.py'
@@ -133,7 +168,9 @@ def test_parameters():
     from mmdet.registry import MODELS
 
     config = load_config(DEMO)
-    model = MODELS.build(config.model)
+    model = MODELS.build(load_config(DEMO).model)
     assert count_parameters(config) == sum(value.numel() for value in dict(model.named_parameters()).values())
     # ResNet-18 of half the width, the FPN and the heads of the demo.
     assert 3e6 < count_parameters(config) < 5e6
+    # To count is not to change, though mmdet's detectors write into the config that they are built from.
+    assert config.to_dict() == load_config(DEMO).to_dict()

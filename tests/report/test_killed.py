@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mmcell.evaluation import Interval
 from mmcell.fusion import fuse_files
 from mmcell.report.comparison import Row, write_comparison
 from mmcell.report.page import write_report
@@ -35,7 +35,7 @@ def fusion(dataset) -> Write:
 
 
 def table(dataset) -> Write:
-    scores = {name: Interval(0.25, 0.125, 0.5) for name in ('mAP', 'AP50', 'PQ')}
+    scores = {name: np.array([0.25, 0.125, 0.5]) for name in ('mAP', 'AP50', 'PQ')}
     rows = [Row(f'run {number}', 'run', [f'a: {number}'] * 50, 1000, {}, scores) for number in range(50)]
     return lambda out, first: write_comparison(rows[: 5 if first else None], out, [], samples=7)
 
