@@ -12,7 +12,8 @@ from mmengine.registry import init_default_scope
 
 from mmcell.config import diff_configs
 from mmcell.engine.ablation import Experiment, find_progress, find_truth
-from mmcell.evaluation import Sampled
+from mmcell.evaluation import Sampled, sort_results
+from mmcell.files import read_json, write_json
 from mmcell.report.comparison import Row, score, summarise_log, write_comparison
 from mmcell.report.curves import read_run
 from mmcell.report.figures import write_curves
@@ -27,7 +28,8 @@ def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: in
         samples: Bootstrap samples of images.
 
     Returns:
-        The table as Markdown and CSV, then the pictures of the curves; the numbers of those lie beside them as CSV.
+        The table as Markdown and CSV, the pictures of the curves (their numbers lie beside them as CSV), and for what
+        was trained on folds `<run>-results.json`, the results of all folds, to be read beside `trainval.json`.
 
     Raises:
         InputError: If a run cannot be read or does not fit the val images.
@@ -42,7 +44,8 @@ def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: in
     rows = _to_rows({experiment.name: [experiment] for experiment in experiments}, differs, logs, samples)
     pooled = _to_rows(folds, differs, {}, samples)
     figures = write_curves(list(curves.values()), work_dir)
-    return [*write_comparison(rows, work_dir, figures, samples, pooled), *figures]
+    together = [_write_together(run, members, Path(work_dir)) for run, members in folds.items() if _are_done(members)]
+    return [*write_comparison(rows, work_dir, figures, samples, pooled), *figures, *together]
 
 
 def tell_apart(experiments: Sequence[Experiment]) -> dict[str, list[str]]:
@@ -83,9 +86,21 @@ def _to_rows(
 
 
 def _score(members: Sequence[Experiment], samples: int) -> dict[str, Sampled]:
-    if any(find_progress(experiment).stage != 'done' for experiment in members):
-        return {}
-    return score(_truths(members), [experiment.folder / 'test/val-results.json' for experiment in members], samples)
+    return score(_truths(members), _results(members), samples) if _are_done(members) else {}
+
+
+def _write_together(run: str, members: Sequence[Experiment], work_dir: Path) -> Path:
+    path = work_dir / f'{run}-results.json'
+    write_json(path, sort_results(result for source in _results(members) for result in read_json(source)))
+    return path
+
+
+def _are_done(members: Sequence[Experiment]) -> bool:
+    return all(find_progress(experiment).stage == 'done' for experiment in members)
+
+
+def _results(members: Sequence[Experiment]) -> list[Path]:
+    return [experiment.folder / 'test/val-results.json' for experiment in members]
 
 
 def _truths(members: Sequence[Experiment]) -> list[Path]:
