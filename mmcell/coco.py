@@ -28,6 +28,18 @@ def read_coco(path: str | Path, need_files: bool = True) -> dict[str, Any]:
     return content
 
 
+def read_results(path: str | Path) -> list[Any]:
+    """Read a results file; what its entries say is checked by those who know the images.
+
+    Raises:
+        InputError: If it cannot be read, or holds no list.
+    """
+    results = read_json(path)
+    if not isinstance(results, list):
+        raise InputError(path, 'is not a list of results', 'give a file made by tools/test.py or tools/infer.py')
+    return results
+
+
 def check_coco(where: str | Path, content: Any, need_files: bool = True) -> None:
     """Check ids, sizes, names and boxes; masks are checked by those who read them.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mmcell.coco import read_results
 from mmcell.errors import InputError
 from mmcell.files import read_json, write_json
 from mmcell.structures.fusion import Method, Predictions, fuse
@@ -127,9 +128,7 @@ def _image_sizes(path: str | Path) -> dict[int, tuple[int, int]]:
 def _read(
     path: str | Path, sizes: Mapping[int, tuple[int, int]] | None, images_json: str | Path | None
 ) -> list[Result]:
-    results = read_json(path)
-    if not isinstance(results, list):
-        raise InputError(path, 'is not a list of results', _CURE)
+    results = read_results(path)
     for index, result in enumerate(results):
         if (problem := _problem(result)) is not None:
             raise InputError(path, f'result {index} {problem}', _CURE)

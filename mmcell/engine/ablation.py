@@ -24,6 +24,7 @@ from mmengine.config import Config, DictAction
 from mmcell.config import diff_configs, load_config
 from mmcell.engine.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
+from mmcell.evaluation import pool_truths
 from mmcell.files import read_json
 
 Stage = Literal['train', 'resume', 'test', 'done']
@@ -115,7 +116,8 @@ def list_experiments(
         folds: Use each fold that there is of a config's data set, instead of its own split.
 
     Raises:
-        InputError: If a config or an option cannot be used, two configs have one name, or there are no folds.
+        InputError: If a config or an option cannot be used, two configs have one name, there are no folds, or those
+            there are cannot be scored as one set of images.
         InputErrors: If a config has several unknown settings.
     """
     experiments: dict[str, Experiment] = {}
@@ -128,6 +130,13 @@ def list_experiments(
                     problem = f'is the second run of the name {experiment.name!r}'
                     raise InputError(path, problem, 'rename the config or leave it out')
                 experiments[experiment.name] = experiment
+    # Else what cannot be scored, or not as one set of images, would be found once all is trained.
+    truths: dict[str, list[Path]] = {}
+    for experiment in experiments.values():
+        truths.setdefault(experiment.run, []).append(find_truth(experiment.config))
+    if folds:
+        for together in set(map(tuple, truths.values())):
+            pool_truths(together)
     return list(experiments.values())
 
 
@@ -234,9 +243,17 @@ def _fold_chosen(fold: int) -> Iterator[None]:
 
 
 def find_truth(config: Config) -> Path:
-    """Annotation file of the val images."""
+    """Annotation file of the val images.
+
+    Raises:
+        InputError: If no metric of `val_evaluator` names one.
+    """
     evaluators = config.val_evaluator if isinstance(config.val_evaluator, list) else [config.val_evaluator]
-    return Path(evaluators[0].ann_file)
+    for evaluator in evaluators:
+        if evaluator and evaluator.get('ann_file'):
+            return Path(evaluator.ann_file)
+    problem = 'names no annotation file to score against'
+    raise InputError(f'val_evaluator of {config.filename}', problem, "use dict(type='DenseCocoMetric', ann_file=...)")
 
 
 def _parse_options(options: Sequence[str]) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmcell.coco import read_results
 from mmcell.config import diff_configs
 from mmcell.engine.ablation import Experiment, find_progress, find_truth
 from mmcell.evaluation import Sampled, sort_results
-from mmcell.files import read_json, write_json
+from mmcell.files import write_json
 from mmcell.report.comparison import Row, score, summarise_log, write_comparison
 from mmcell.report.curves import read_run
 from mmcell.report.figures import write_curves
@@ -91,7 +92,7 @@ def _score(members: Sequence[Experiment], samples: int) -> dict[str, Sampled]:
 
 def _write_together(run: str, members: Sequence[Experiment], work_dir: Path) -> Path:
     path = work_dir / f'{run}-results.json'
-    write_json(path, sort_results(result for source in _results(members) for result in read_json(source)))
+    write_json(path, sort_results(result for source in _results(members) for result in read_results(source)))
     return path
 
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmcell.coco import read_results
 from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
-from mmcell.files import read_json, write_bytes
+from mmcell.files import write_bytes
 from mmcell.report.curves import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
@@ -88,7 +89,7 @@ def score(truths: Sequence[str | Path], results: Sequence[str | Path], samples: 
     Raises:
         InputError: If they do not fit.
     """
-    truth, predicted = pool_truths(truths), [result for path in results for result in read_json(path)]
+    truth, predicted = pool_truths(truths), [result for path in results for result in read_results(path)]
     sampled = bootstrap_coco(truth, predicted, samples=samples)
     sampled |= bootstrap_cells(evaluate_cells(truth, predicted, 'auto'), samples=samples)
     return {name: sampled[key] for name, key in SCORES.items()}

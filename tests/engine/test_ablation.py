@@ -27,6 +27,12 @@ def save(path: Path, mtime: float | None = None) -> Path:
     return path
 
 
+def write_truth(path: Path, image_id: int) -> None:
+    image = {'id': image_id, 'file_name': f'{image_id}.png', 'width': 8, 'height': 8}
+    content = {'images': [image], 'categories': [{'id': 1, 'name': 'cell'}], 'annotations': []}
+    path.write_text(json.dumps(content))
+
+
 def write_metrics(folder: Path, checkpoint: Path, mtime: float) -> None:
     path = folder / 'test/metrics.json'
     path.parent.mkdir(exist_ok=True)
@@ -122,7 +128,7 @@ def test_folds(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r'fold0_val.json: does not exist, so there are no folds; .*--folds K'):
         list_experiments([DEMO], tmp_path, folds=True)
     for fold in range(3):
-        (annotations / f'fold{fold}_val.json').touch()
+        write_truth(annotations / f'fold{fold}_val.json', image_id=fold)
 
     cbam = tmp_path / 'cbam.py'
     cbam.write_text(f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(type='CBAMResNet'))\n")
@@ -145,6 +151,22 @@ def test_folds(tmp_path, monkeypatch):
     fixed.write_text(f"_base_ = '{DEMO}'\nval_evaluator = {evaluator}\n")
     with pytest.raises(InputError, match='the same val images in each fold'):
         list_experiments([str(fixed)], tmp_path, folds=True)
+    # Made one by one, so that each counts its images from the same number: found before anything is trained.
+    write_truth(annotations / 'fold2_val.json', image_id=0)
+    with pytest.raises(InputError, match=f'{annotations}/fold2_val.json: has the image id 0'):
+        list_experiments([DEMO], tmp_path, folds=True)
+
+
+def test_nothing_to_score_against(tmp_path):
+    plain, second = tmp_path / 'plain.py', tmp_path / 'second.py'
+    plain.write_text(f"_base_ = '{DEMO}'\nval_evaluator = [dict(type='VOCMetric')]\n")
+    with pytest.raises(InputError, match=f'val_evaluator of {plain}: names no annotation file'):
+        list_experiments([str(plain)], tmp_path)
+    second.write_text(
+        f"_base_ = '{DEMO}'\nval_evaluator = [dict(type='VOCMetric'), dict(type='CellMetric', ann_file='a.json')]\n"
+    )
+    (experiment,) = list_experiments([str(second)], tmp_path)
+    assert find_truth(experiment.config) == Path('a.json')
 
 
 def test_weights_to_start_from_and_precision_differ_too(tmp_path):

@@ -66,6 +66,9 @@ def test_folds_are_scored_as_one_set(dataset, tmp_path):
     truths[1].write_text(json.dumps({**truth, 'categories': truth['categories'][:-1], 'annotations': []}))
     with pytest.raises(InputError, match=f'{truths[1]}: has other categories than {truths[0]}'):
         score(truths, found, 20)
+    found[0].write_text('{}')
+    with pytest.raises(InputError, match=f'{found[0]}: is not a list of results'):
+        score(truths[:1], found[:1], 20)
 
 
 def sampled(value: float, low: float, high: float) -> np.ndarray:
