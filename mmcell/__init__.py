@@ -17,7 +17,7 @@ _PACKAGES = {
     'METRICS': 'mmcell.evaluation',
     'HOOKS': 'mmcell.engine',
     'PARAM_SCHEDULERS': 'mmcell.engine',
-    'VISUALIZERS': 'mmcell.visualization',
+    'VISUALIZERS': 'mmcell.visualization.visualizer',
 }
 
 
@@ -26,8 +26,8 @@ def _register() -> None:
         import mmdet.registry
         from mmengine.config.utils import MODULE2PACKAGE
 
-        from mmcell.quiet import silence
-        from mmcell.torchvision_import import mend_torchvision
+        from mmcell.compat.messages import silence
+        from mmcell.compat.torchvision import mend_torchvision
     except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
     for name, package in _PACKAGES.items():

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from mmcell.cli import run
+from mmcell.cli.command import run
+
+pytest_plugins = ['tests.coco_cases']
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,7 +34,7 @@ def forget_run() -> None:
     for name, kind in (
         ('mmengine.logging', 'MMLogger'),
         ('mmengine.logging', 'MessageHub'),
-        ('mmcell.visualization', 'CellVisualizer'),
+        ('mmcell.visualization.visualizer', 'CellVisualizer'),
     ):
         if name in sys.modules:
             getattr(sys.modules[name], kind)._instance_dict.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
 from mmcell.errors import raise_all
 
 
@@ -34,15 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
-    from mmcell.engine import ablation
-    from mmcell.engine.ablation_table import compare
+    from mmcell.ablation import runs
+    from mmcell.ablation.table import compare
 
-    experiments = ablation.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options, args.folds)
+    experiments = runs.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options, args.folds)
     for experiment in experiments:
-        print(ablation.describe(experiment, ablation.find_progress(experiment)), flush=True)
+        print(runs.describe(experiment, runs.find_progress(experiment)), flush=True)
     if args.dry_run:
         return
-    errors = ablation.run_experiments(experiments, args.work_dir, Path(__file__).parent)
+    errors = runs.run_experiments(experiments, args.work_dir, Path(__file__).parent)
     for path in compare(experiments, args.work_dir):
         print(f'wrote {path}')
     raise_all(errors)

@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ stands beside tools/, in no package
 
 _ONLY = {
     'source': ('convert',),
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('numbers must be greater than 0')
 
     # Imported here: --help and bad arguments answer without torch.
-    from mmcell.benchmark import Limits, Options, compare
+    from benchmarks import Limits, Options, compare
 
     with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         options = Options(

@@ -7,8 +7,8 @@ from pathlib import Path
 # but must not take the checkout's metadata for those of an installation.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmcell.cli import run
-from mmcell.doctor import main
+from mmcell.cli.command import run
+from mmcell.preflight.doctor import main
 
 del sys.path[0]
 

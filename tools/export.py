@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli import Parser, run
-from mmcell.files import read_json
+from mmcell.cli.command import Parser, run
+from mmcell.io.files import read_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

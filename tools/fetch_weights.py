@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
-    from mmcell.weights import fetch_weights
+    from mmcell.models.weights import fetch_weights
 
     out = args.out or f'data/weights/{args.name}.pth'
     fetch_weights(args.name, out)

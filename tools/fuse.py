@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('--max-per-img must be at least 1')
 
     # Imported here: --help and bad arguments answer at once.
-    from mmcell.fusion import fuse_files
+    from mmcell.coco.fuse import fuse_files
 
     for path in fuse_files(
         args.results,

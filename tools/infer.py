@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
 from mmcell.errors import raise_all
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    # Imported here, as in mmcell.cli: only tools that run models need it.
+    # Imported here, as in mmcell.cli.command: only tools that run models need it.
     from mmengine.config import DictAction
 
     parser = Parser(

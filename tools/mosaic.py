@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli import Parser, run
+from mmcell.cli.command import Parser, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -170,7 +170,7 @@ install_mmcv() {
 
 # timm imports torchvision, whose release 0.(n + 15) belongs to torch 2.n. Without its dependencies: they name the torch
 # that its wheels are compiled for, which need not be the one that is here. Beside another build its operators do not
-# load, which mmcell/torchvision_import.py copes with. A torchvision that is there is never touched.
+# load, which mmcell/compat/torchvision.py copes with. A torchvision that is there is never touched.
 install_torchvision() {
     "$python" -c 'from importlib.metadata import version; version("torchvision")' 2>/dev/null && return
     local minor

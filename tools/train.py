@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli import Parser, add_run_arguments, run
+from mmcell.cli.command import Parser, add_run_arguments, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.engine import launch
-    from mmcell.engine.interruption import interruptible
+    from mmcell.engine.hooks.interruption import interruptible
 
     config = launch.config_from(args)
     config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'

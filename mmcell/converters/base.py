@@ -13,13 +13,13 @@ from mmengine.registry import Registry
 from numpy.typing import NDArray
 
 from mmcell.errors import InputError
-from mmcell.images import read_image_and_opacity
+from mmcell.io.images import read_image_and_opacity
 from mmcell.structures.rle import Instances, Runs
 
 #: Every source layout, by the name that `tools/convert.py` takes.
 LAYOUTS = Registry('layout', scope='mmcell', locations=['mmcell.converters'])
 
-#: Suffixes of the formats that :func:`mmcell.images.read_image` reads.
+#: Suffixes of the formats that :func:`mmcell.io.images.read_image` reads.
 IMAGE_SUFFIXES = frozenset({'.png', '.tif', '.tiff', '.jpg', '.jpeg'})
 
 

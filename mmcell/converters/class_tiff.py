@@ -9,9 +9,9 @@ import numpy as np
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
 from mmcell.errors import InputError, raise_all
-from mmcell.files import read_json
-from mmcell.images import read_label_map, read_size
-from mmcell.limits import MAX_ID
+from mmcell.io.files import read_json
+from mmcell.io.images import read_label_map, read_size
+from mmcell.io.limits import MAX_ID
 from mmcell.structures.rle import encode_label_map
 
 

@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmcell.coco.masks import to_rle
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
 from mmcell.errors import InputError, raise_all
-from mmcell.files import read_json, relative_name
-from mmcell.images import read_size
-from mmcell.limits import MAX_ID
+from mmcell.io.files import read_json, relative_name
+from mmcell.io.images import read_size
+from mmcell.io.limits import MAX_ID
 from mmcell.structures.rle import decode
-from mmcell.structures.segmentation import to_rle
 
 #: `train.json`, `instances_val2017.json`, `test_images.json`; but `trainval.json` is none of these.
 _PART = re.compile(r'(?:^|_)(train|val|test)\d*(?:_|$)')

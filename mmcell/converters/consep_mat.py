@@ -22,8 +22,8 @@ from mmcell.converters.base import (
 )
 from mmcell.converters.mat_headers import list_variables
 from mmcell.errors import InputError
-from mmcell.files import read_bytes
-from mmcell.images import read_size
+from mmcell.io.files import read_bytes
+from mmcell.io.images import read_size
 from mmcell.structures.rle import Instances, encode_label_map
 
 #: Category id of each type: 1 other, 2 inflammatory, 3 healthy and 4 dysplastic or malignant epithelial, 5 fibroblast,

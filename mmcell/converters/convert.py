@@ -20,8 +20,8 @@ from tqdm import tqdm
 from mmcell.converters.base import ImageRecord, Layout, TestImage
 from mmcell.converters.split import split_folds, split_names
 from mmcell.errors import InputError, raise_all
-from mmcell.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
-from mmcell.images import ChannelOrder
+from mmcell.io.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
+from mmcell.io.images import ChannelOrder
 from mmcell.structures.rle import Instances
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.

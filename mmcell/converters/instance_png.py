@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_size, image_files
 from mmcell.errors import InputError
-from mmcell.images import read_label_map, read_size
+from mmcell.io.images import read_label_map, read_size
 from mmcell.structures.rle import Runs, find_runs
 
 

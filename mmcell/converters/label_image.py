@@ -10,7 +10,7 @@ import numpy as np
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, by_stem, check_size, image_files
 from mmcell.errors import InputError, raise_all
-from mmcell.images import read_label_map, read_size
+from mmcell.io.images import read_label_map, read_size
 from mmcell.structures.rle import encode_label_map
 
 # What Cellpose writes beside an image, `get_image_files` in its io.py; none of it is an image to train on.

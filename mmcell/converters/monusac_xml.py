@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout
 from mmcell.errors import InputError, raise_all
-from mmcell.files import check_file
-from mmcell.images import read_size
-from mmcell.limits import MAX_FILL_WORK, MAX_XML_BYTES, MAX_XML_DEPTH, MAX_XML_ELEMENTS
+from mmcell.io.files import check_file
+from mmcell.io.images import read_size
+from mmcell.io.limits import MAX_FILL_WORK, MAX_XML_BYTES, MAX_XML_DEPTH, MAX_XML_ELEMENTS
 from mmcell.structures.rle import Runs, find_box_runs
 
 #: Suffixes of images, the first that exists is read. MoNuSAC has each picture as .tif and as .svs.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, measure_blueness, to_label_map
 from mmcell.errors import InputError
-from mmcell.files import check_file
-from mmcell.limits import MAX_PIXELS
+from mmcell.io.files import check_file
+from mmcell.io.limits import MAX_PIXELS
 from mmcell.structures.rle import encode_label_map
 
 #: Where a fold lies in the published archives, with or without the folder that unpacking makes, or gathered by hand.

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmcell.converters.base import ImageRecord
 from mmcell.converters.convert import Conversion
-from mmcell.images import ChannelOrder
+from mmcell.io.images import ChannelOrder
 
 #: Cells below this area in pixels are most often specks of an annotation tool.
 SMALL_AREA = 10

@@ -9,11 +9,11 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from torch.utils.data import get_worker_info
 
-from mmcell.coco import read_coco
-from mmcell.datasets.at_work import AtWork
+from mmcell.coco.schema import read_coco
+from mmcell.datasets.worker_notes import AtWork
 from mmcell.errors import InputError
-from mmcell.images import ChannelOrder
-from mmcell.palette import CLASS_COLOURS
+from mmcell.io.images import ChannelOrder
+from mmcell.visualization.palette import CLASS_COLOURS
 
 
 @DATASETS.register_module()

@@ -8,12 +8,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from mmcell.images import read_image
+from mmcell.io.images import read_image
 
 
 @TRANSFORMS.register_module()
 class LoadCellImage(BaseTransform):
-    """Load an image as :func:`mmcell.images.read_image` does.
+    """Load an image as :func:`mmcell.io.images.read_image` does.
 
     Stock `LoadImageFromFile` reads through OpenCV, which refuses or rescales several kinds of TIFF, drops alpha and
     takes red for blue where the file stores them swapped.

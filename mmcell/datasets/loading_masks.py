@@ -9,11 +9,11 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import get_box_type
 
+from mmcell.coco.masks import to_rle
 from mmcell.errors import InputError
-from mmcell.limits import MAX_COVERED
+from mmcell.io.limits import MAX_COVERED
 from mmcell.structures.label_map_masks import LabelMapMasks
 from mmcell.structures.rle import decode
-from mmcell.structures.segmentation import to_rle
 
 
 @TRANSFORMS.register_module()

@@ -21,13 +21,13 @@ from mmengine.runner.checkpoint import load_state_dict
 from torch import nn
 from tqdm import tqdm
 
-from mmcell.checkpoints import load_checkpoint
+from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.engine.large import predict_large
 from mmcell.errors import InputError, raise_all
-from mmcell.evaluation.results import Result, sort_results, to_results
-from mmcell.files import write_bytes, write_json
-from mmcell.images import ChannelOrder, read_size
+from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.files import write_bytes, write_json
+from mmcell.io.images import ChannelOrder, read_size
 from mmcell.preflight.weights import check_weights
 from mmcell.report.overlay import write_overlays
 

@@ -9,9 +9,9 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.images import ChannelOrder
+from mmcell.io.images import ChannelOrder
+from mmcell.io.windows import ImageWindows
 from mmcell.models.wrapper import DetectorWrapper
-from mmcell.windows import ImageWindows
 
 
 def predict_large(

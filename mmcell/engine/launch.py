@@ -11,14 +11,14 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner
 
-from mmcell import checkpoints  # noqa: F401 mmengine then loads checkpoints safely
 from mmcell.config import load_config
-from mmcell.engine.safe_checkpoints import find_checkpoint
+from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
+from mmcell.io import checkpoints  # noqa: F401 mmengine then loads checkpoints safely
 
 
 def config_from(args: Namespace) -> Config:
-    """The config that the arguments of :func:`mmcell.cli.add_run_arguments` ask for.
+    """The config that the arguments of :func:`mmcell.cli.command.add_run_arguments` ask for.
 
     Raises:
         InputError: See :func:`load_config`, and if the config shards the model and there is no launcher.

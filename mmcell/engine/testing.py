@@ -10,11 +10,11 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
+from mmcell.coco.submission import write_submission
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
-from mmcell.files import read_json, write_json
+from mmcell.io.files import read_json, write_json
 from mmcell.preflight.run import check_testing
-from mmcell.submission import write_submission
 
 
 def test(

@@ -1,14 +1,14 @@
 """Evaluation of dense instance segmentation, from RLE: COCO AP, cell metrics, confusion, intervals."""
 
+from mmcell.coco.results import sort_results, to_results
+from mmcell.coco.truth import Truth, load_truth, pool_truths
 from mmcell.evaluation.bootstrap import Interval, Sampled, bootstrap_cells, bootstrap_coco, to_interval
 from mmcell.evaluation.cell_metric import CellMetric
-from mmcell.evaluation.cell_metrics import CellScores, evaluate_cells, find_overlap, pick_threshold
-from mmcell.evaluation.coco import CocoScores, evaluate_coco
+from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
 from mmcell.evaluation.coco_metric import DenseCocoMetric
 from mmcell.evaluation.confusion import confusion_matrix
 from mmcell.evaluation.label_maps import to_label_map
-from mmcell.evaluation.results import sort_results, to_results
-from mmcell.evaluation.truth import Truth, load_truth, pool_truths
+from mmcell.evaluation.nuclei import CellScores, evaluate_cells, find_overlap, pick_threshold
 
 __all__ = [
     'CellMetric',

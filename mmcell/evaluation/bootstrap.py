@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcell.evaluation.cell_metrics import CellScores
-from mmcell.evaluation.coco import MAX_DETS, accumulate, match, resample
-from mmcell.evaluation.results import Result
-from mmcell.evaluation.truth import Truth, load_truth
+from mmcell.coco.results import Result
+from mmcell.coco.truth import Truth, load_truth
+from mmcell.evaluation.coco_ap import MAX_DETS, accumulate, match, resample
+from mmcell.evaluation.nuclei import CellScores
 
 #: float64 of shape (1 + samples,): a number, then its value in each sample.
 Sampled = NDArray[np.float64]

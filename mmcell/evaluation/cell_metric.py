@@ -9,9 +9,9 @@ from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 from terminaltables import AsciiTable
 
-from mmcell.evaluation.cell_metrics import RADIUS, CellScores, evaluate_cells
-from mmcell.evaluation.results import Result
-from mmcell.evaluation.results_metric import ResultsMetric, to_tags
+from mmcell.coco.results import Result
+from mmcell.evaluation.metrics import ResultsMetric, to_tags
+from mmcell.evaluation.nuclei import RADIUS, CellScores, evaluate_cells
 
 
 @METRICS.register_module()

@@ -9,11 +9,11 @@ from mmdet.registry import METRICS
 from mmengine.logging import MMLogger
 from terminaltables import AsciiTable
 
+from mmcell.coco.results import Result
 from mmcell.errors import InputError
-from mmcell.evaluation.coco import MAX_DETS, Backend, CocoScores, IouType, evaluate_coco
-from mmcell.evaluation.results import Result
-from mmcell.evaluation.results_metric import ResultsMetric, to_tags
-from mmcell.files import write_json
+from mmcell.evaluation.coco_ap import MAX_DETS, Backend, CocoScores, IouType, evaluate_coco
+from mmcell.evaluation.metrics import ResultsMetric, to_tags
+from mmcell.io.files import write_json
 
 
 @METRICS.register_module()

@@ -11,8 +11,8 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-from mmcell.evaluation.results import Result, check_results, sort_results
-from mmcell.evaluation.truth import Truth, load_truth
+from mmcell.coco.results import Result, check_results, sort_results
+from mmcell.coco.truth import Truth, load_truth
 
 
 def confusion_matrix(

@@ -14,8 +14,8 @@ from mmdet.utils import ConfigType
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmcell.checkpoints import load_weights
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_weights
 from mmcell.models.wrapper import DetectorWrapper
 from mmcell.structures.fusion import Method, Predictions, fuse
 from mmcell.structures.rle import decode

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from mmcell.errors import InputError
 from mmcell.models.tiles import tile_windows
 from mmcell.models.wrapper import DetectorWrapper, resize
-from mmcell.structures.moving import place
 from mmcell.structures.rle import Runs, decode
+from mmcell.structures.run_geometry import place
 from mmcell.structures.seams import resolve_seams
 
 

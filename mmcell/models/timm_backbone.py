@@ -15,8 +15,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmcell.compat.torchvision import import_torchvision
 from mmcell.errors import InputError
-from mmcell.torchvision_import import import_torchvision
 
 
 @MODELS.register_module()

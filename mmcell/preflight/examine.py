@@ -19,8 +19,8 @@ from tqdm import tqdm
 from mmcell.converters.base import measure_blueness
 from mmcell.converters.summary import MIN_BLUENESS, SMALL_AREA
 from mmcell.errors import InputError
-from mmcell.files import read_json
-from mmcell.images import ChannelOrder, read_image
+from mmcell.io.files import read_json
+from mmcell.io.images import ChannelOrder, read_image
 from mmcell.preflight.annotations import category_names, check_annotations, check_classes, check_structure
 from mmcell.preflight.images import check_images
 from mmcell.structures.rle import Runs, decode

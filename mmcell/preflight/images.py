@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcell.errors import InputError
-from mmcell.images import read_size
+from mmcell.io.images import read_size
 
 #: Threads wait for disks, of which network file systems need many; parsing a header takes under a millisecond.
 _THREADS = 16

@@ -15,8 +15,8 @@ from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_m
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
-from mmcell.checkpoints import load_checkpoint
 from mmcell.errors import InputError, raise_all
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.preflight.annotations import check_annotations
 from mmcell.preflight.arguments import check_arguments
 from mmcell.preflight.disk import check_disk

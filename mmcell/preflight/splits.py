@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmcell.errors import InputError
-from mmcell.files import read_json
+from mmcell.io.files import read_json
 from mmcell.preflight.annotations import category_names, check_classes, check_structure
 
 

@@ -11,8 +11,8 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmcell.checkpoints import weights_of
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import weights_of
 
 #: Names of torchvision's ResNet.
 _RESNET = ('conv1.weight', 'layer1.0.conv1.weight')

@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcell.coco import annotation_problem, is_number, read_coco
+from mmcell.coco.masks import to_rle
+from mmcell.coco.schema import annotation_problem, is_number, read_coco
 from mmcell.errors import InputError
-from mmcell.images import read_image
+from mmcell.io.images import read_image
+from mmcell.io.windows import ImageWindows
 from mmcell.structures.rle import Runs, decode
-from mmcell.structures.segmentation import to_rle
-from mmcell.windows import ImageWindows
 
 # Pixels of cells that are listed at once.
 _CHUNK = 2**22

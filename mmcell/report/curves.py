@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.coco import is_number
+from mmcell.coco.schema import is_number
 from mmcell.errors import InputError
-from mmcell.files import read_bytes
+from mmcell.io.files import read_bytes
 
 #: Heading of each chart of validation numbers, and the keys that it takes: ours, then stock MMDetection's.
 VAL_CHARTS = {

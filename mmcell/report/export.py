@@ -14,11 +14,11 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from mmcell.files import atomic_path, write_bytes
-from mmcell.palette import class_colour
+from mmcell.io.files import atomic_path, write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.measurements import Measurements, measure
 from mmcell.report.polygons import Polygon, trace_polygons
+from mmcell.visualization.palette import class_colour
 
 #: Columns of the table.
 COLUMNS = ('image', 'id', 'class', 'score', *Measurements.__annotations__)

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmcell.files import write_bytes
+from mmcell.io.files import write_bytes
 from mmcell.report.curves import Points, Run
 
 #: Okabe and Ito's colours for the colour-blind, without the yellow that is lost on white; then other dashes.

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mmcell.files import write_bytes
-from mmcell.palette import class_colour, halo_colour
+from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.polygons import smooth_outlines
+from mmcell.visualization.palette import class_colour, halo_colour
 
 #: Pictures are enlarged by whole factors until their long edge would exceed this many pixels.
 LONG_EDGE = 1200

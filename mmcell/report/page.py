@@ -15,13 +15,13 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from mmcell.files import write_bytes
-from mmcell.palette import class_colour, halo_colour
+from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.curves import draw_charts, read_run
 from mmcell.report.matching import Matches, match_cells
 from mmcell.report.polygons import smooth_outlines
 from mmcell.report.scores import score
+from mmcell.visualization.palette import class_colour, halo_colour
 
 #: A page stays below 25 MB: its images get what the cells leave of this many bytes.
 PAGE_BYTES = 24_000_000

@@ -10,8 +10,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmcell.structures.moving import intersections
 from mmcell.structures.rle import Runs
+from mmcell.structures.run_geometry import intersections
 
 Method = Literal['wbf', 'nms']
 

@@ -6,8 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from mmcell.structures.moving import clip, intersections
 from mmcell.structures.rle import Runs
+from mmcell.structures.run_geometry import clip, intersections
 
 # Pairs of masks that are compared together: some 20 MB on the way.
 _CHUNK = 1 << 14

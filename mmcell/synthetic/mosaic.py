@@ -12,8 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from mmcell.errors import InputError
-from mmcell.files import remove_leftovers, replace_folder
-from mmcell.images import read_image, read_label_map
+from mmcell.io.files import remove_leftovers, replace_folder
+from mmcell.io.images import read_image, read_label_map
 
 
 def write_mosaics(

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.files import remove_leftovers, replace_folder, write_json
+from mmcell.io.files import remove_leftovers, replace_folder, write_json
 from mmcell.synthetic.tissue import NUM_CLASSES, draw_tissue
 
 TRAIN, TEST, TEST_IDS = 'train', 'test_release', 'test_image_name_to_ids.json'

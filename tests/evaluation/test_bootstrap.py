@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mmcell.evaluation.bootstrap import bootstrap_cells, bootstrap_coco, to_interval
-from mmcell.evaluation.cell_metrics import evaluate_cells
-from mmcell.evaluation.coco import evaluate_coco
+from mmcell.evaluation.coco_ap import evaluate_coco
+from mmcell.evaluation.nuclei import evaluate_cells
 
 IMAGES, SAMPLES = 5, 40
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmcell.converters import LAYOUTS, convert
 from mmcell.evaluation import evaluate_cells, evaluate_coco
-from mmcell.files import read_json
+from mmcell.io.files import read_json
 
 
 @pytest.fixture(scope='module')

@@ -16,10 +16,10 @@ from mmengine.evaluator import Evaluator
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
+from mmcell.coco.results import sort_results
 from mmcell.errors import InputError
-from mmcell.evaluation.cell_metrics import evaluate_cells
-from mmcell.evaluation.coco import evaluate_coco
-from mmcell.evaluation.results import sort_results
+from mmcell.evaluation.coco_ap import evaluate_coco
+from mmcell.evaluation.nuclei import evaluate_cells
 
 IMAGES = 3
 

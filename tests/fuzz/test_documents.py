@@ -18,11 +18,11 @@ import pytest
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from mmcell.coco.submission import RESULTS_NAME, validate_submission
 from mmcell.converters import ClassTiff, Coco, convert
 from mmcell.errors import InputError
-from mmcell.files import read_json, relative_name
+from mmcell.io.files import read_json, relative_name
 from mmcell.structures.rle import decode, encode_label_map
-from mmcell.submission import RESULTS_NAME, validate_submission
 
 SIZE = (24, 31)
 PLANE = np.zeros(SIZE, dtype=np.int32)

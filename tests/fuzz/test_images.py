@@ -14,9 +14,9 @@ import pytest
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.headers import PNG_MAGIC
-from mmcell.images import read_image, read_label_map, read_size
-from mmcell.windows import ImageWindows
+from mmcell.io.headers import PNG_MAGIC
+from mmcell.io.images import read_image, read_label_map, read_size
+from mmcell.io.windows import ImageWindows
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (37, 29, 3), dtype=np.uint8)

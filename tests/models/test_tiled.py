@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from mmcell.errors import InputError
 from mmcell.models.tiled import TiledDetector
-from mmcell.structures.moving import place
 from mmcell.structures.rle import decode, encode_label_map
+from mmcell.structures.run_geometry import place
 
 
 class TruthDetector(BaseDetector):

@@ -8,8 +8,8 @@ import shapely
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.palette import class_colour
 from mmcell.report.export import COLUMNS, TARGETS, export_results
+from mmcell.visualization.palette import class_colour
 
 # Of the results of `dataset`, in their order: all but the last, which scores 0.2.
 KEPT = 7

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcell.fusion import fuse_files
-from mmcell.report.comparison import Row, write_comparison
+from mmcell.ablation.markdown import Row, write_comparison
+from mmcell.coco.fuse import fuse_files
+from mmcell.coco.submission import write_submission
 from mmcell.report.page import write_report
-from mmcell.submission import write_submission
 
 KILLS, SEED = int(os.environ.get('MMCELL_KILLS', 25)), int(os.environ.get('MMCELL_KILL_SEED', 0))
 

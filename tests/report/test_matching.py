@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mmcell.evaluation import confusion_matrix
-from mmcell.files import read_json
+from mmcell.io.files import read_json
 from mmcell.report.cells import ImageSet
 from mmcell.report.matching import match_cells
 

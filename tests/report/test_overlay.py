@@ -1,11 +1,11 @@
 import cv2
 import numpy as np
 
-from mmcell.images import read_image
-from mmcell.palette import class_colour
+from mmcell.io.images import read_image
 from mmcell.report import cells, overlay
 from mmcell.report.cells import ImageSet
 from mmcell.report.overlay import draw_overlay, write_overlays
+from mmcell.visualization.palette import class_colour
 
 
 def count(picture, colour):

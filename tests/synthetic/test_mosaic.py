@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tifffile
 
-from mmcell.images import read_image, read_label_map
+from mmcell.io.images import read_image, read_label_map
 
 
 def test_a_mosaic_of_one_image_is_the_image_again_and_again(tmp_path, tool):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from mmcell.cli import run
+from mmcell.cli.command import run
 from mmcell.errors import InputError
 from mmcell.synthetic import Tissue, draw_tissue, write_class_tiff
 

@@ -11,8 +11,8 @@ import mmdet.evaluation
 import mmdet.models  # noqa: F401
 
 from mmcell import datasets, engine, evaluation, models, visualization  # noqa: F401
-from mmcell.cli import run
-from mmcell.engine import interruption, launch  # noqa: F401
+from mmcell.cli.command import run
+from mmcell.engine.hooks import interruption, launch  # noqa: F401
 
 _TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
 

@@ -15,12 +15,12 @@ from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from mmcell.cli import LOST
+from mmcell.cli.command import LOST
+from mmcell.cli.torchrun import describe_failure
 from mmcell.config import load_config
 from mmcell.converters import LAYOUTS
 from mmcell.converters.convert import convert
 from mmcell.synthetic import write_class_tiff
-from mmcell.torchrun import describe_failure
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Losses are means over what a process samples, so that they equal those of one process only where all sample as much:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmcell.submission import validate_submission
+from mmcell.coco.submission import validate_submission
 
 SIZES = {1: (16, 12), 2: (20, 30), 7: (9, 9)}
 

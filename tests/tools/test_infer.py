@@ -14,9 +14,9 @@ import pytest
 import tifffile
 import torch
 
+from mmcell.coco.submission import validate_submission
 from mmcell.config import load_config
-from mmcell.images import read_image
-from mmcell.submission import validate_submission
+from mmcell.io.images import read_image
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmcell.submission import validate_submission
+from mmcell.coco.submission import validate_submission
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
+from mmcell.coco.submission import validate_submission
 from mmcell.config import load_config
-from mmcell.submission import validate_submission
 from mmcell.synthetic import draw_tissue, write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]

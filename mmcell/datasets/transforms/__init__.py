@@ -4,8 +4,8 @@ from mmcell.datasets.transforms.colour import RandomBrightness, RandomGrayscale
 from mmcell.datasets.transforms.copy_paste import CopyPasteCells
 from mmcell.datasets.transforms.normalize_stain import NormalizeStain
 from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
+from mmcell.datasets.transforms.rotate import RandomQuarterTurn
 from mmcell.datasets.transforms.stain import RandomHEDJitter
-from mmcell.datasets.transforms.turn import RandomQuarterTurn
 from mmcell.datasets.transforms.zoom_crop import RandomZoomCrop
 
 __all__ = [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mmcell.datasets.transforms.stain import map_optical_density
 from mmcell.errors import InputError
-from mmcell.images import read_image
+from mmcell.io.images import read_image
 
 
 class Stains(NamedTuple):

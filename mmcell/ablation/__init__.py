@@ -1,0 +1,1 @@
+"""Ablations: the runs, their table, the page of results."""

@@ -1,0 +1,111 @@
+"""One prediction of the model as result dicts, the form in which results are stored, submitted and evaluated."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as mask_utils
+from numpy.typing import NDArray
+
+from mmcell.coco.schema import annotation_problem, is_number
+from mmcell.errors import InputError
+from mmcell.structures.rle import decode
+
+#: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
+Result = dict[str, Any]
+
+
+def to_results(image_id: int, prediction: Mapping[str, Any], category_ids: Sequence[int]) -> list[Result]:
+    """Turn the predicted instances of one image into result dicts, one an instance, in the given order.
+
+    Args:
+        image_id: The image's id in the annotation file.
+        prediction: `bboxes` (N, 4) as x1, y1, x2, y2 in pixels, `scores` (N,), `labels` (N,) from 0, and, where masks
+            were predicted, `masks`: N RLE dicts, or a bool array of shape (N, H, W) as the stock mask head gives.
+            Tensors or arrays.
+        category_ids: The category id of each label.
+
+    Returns:
+        Dicts with the keys `image_id`, `bbox` (x, y, width, height), `score`, `category_id` and, with masks,
+        `segmentation`: ready for JSON.
+
+    Raises:
+        InputError: If a label has no category.
+    """
+    boxes, scores = _array(prediction['bboxes']).reshape(-1, 4).astype(float), _array(prediction['scores'])
+    labels = _array(prediction['labels'])
+    if len(labels) and labels.max() >= len(category_ids):
+        raise InputError(
+            'num_classes',
+            f'the model predicts label {labels.max()}, but the annotation file has {len(category_ids)} categories',
+            'set num_classes of the heads to the number of categories',
+        )
+    boxes[:, 2:] -= boxes[:, :2]
+    results = [
+        {'image_id': int(image_id), 'bbox': box, 'score': score, 'category_id': int(category_ids[label])}
+        for box, score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist())
+    ]
+    for result, mask in zip(results, prediction.get('masks', ())):
+        result['segmentation'] = _to_rle(mask)
+    return results
+
+
+def sort_results(results: Iterable[Result]) -> list[Result]:
+    """Sort by image id, then by falling score; equal scores keep their order."""
+    return sorted(results, key=lambda result: (result['image_id'], -result['score']))
+
+
+def check_results(results: Sequence[Result], image_sizes: Mapping[int, tuple[int, int]], categories: set[int]) -> None:
+    """Refuse what an evaluator would ignore in silence or count wrongly.
+
+    Args:
+        results: Result dicts.
+        image_sizes: (height, width) of every image that may have results.
+        categories: The category ids that results may have.
+
+    Raises:
+        InputError: At the first result that is of an unknown image or category, whose score or box is not of finite
+            numbers, or whose mask is malformed or not of its image's size.
+    """
+    if isinstance(results, (str, Mapping)) or not isinstance(results, Sequence):
+        raise InputError('results', 'are no list', 'give a results file made by tools/test.py')
+    cure = 'predict again with the annotation file that you evaluate with'
+    masks = defaultdict(list)
+    for index, result in enumerate(results):
+        problem = annotation_problem(result, image_sizes, categories)
+        if not problem and not is_number(result.get('score')):
+            problem = f'with the score {result.get("score")!r:.20}'
+        if problem:
+            raise InputError(f'result {index}', f'is one {problem}', cure)
+        if 'segmentation' in result:
+            mask = result['segmentation']
+            if not isinstance(mask, Mapping) or not isinstance(mask.get('counts'), (str, bytes)):
+                raise InputError(f'result {index}', 'has no compressed RLE as its segmentation', cure)
+            masks[result['image_id']].append(mask)
+    for image_id, rles in masks.items():
+        try:
+            decode(rles, image_sizes[image_id])
+        except ValueError as error:
+            raise InputError(f'results of image {image_id}', f'have a broken RLE mask ({error})', cure) from None
+
+
+def _array(values: Any) -> NDArray:
+    """Tensors of any device and precision (numpy has no bfloat16), lists and arrays."""
+    if hasattr(values, 'detach'):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    return np.asarray(values)
+
+
+def _to_rle(mask: Any) -> dict[str, Any]:
+    """One RLE dict or one (H, W) bitmap -> an RLE dict that JSON can hold."""
+    if not isinstance(mask, Mapping):
+        mask = mask_utils.encode(np.asfortranarray(_array(mask), dtype=np.uint8))
+    counts = mask['counts']
+    return {
+        'size': [int(side) for side in mask['size']],
+        'counts': counts.decode() if isinstance(counts, bytes) else counts,
+    }

@@ -1,0 +1,1 @@
+"""Hooks of a run: resume, checkpoints, interruption, accumulation."""

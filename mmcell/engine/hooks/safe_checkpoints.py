@@ -1,0 +1,172 @@
+"""Checkpoints that a kill at any moment leaves whole, and the one to go on from."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from mmcell.errors import InputError
+from mmcell.io.checkpoints import check_checkpoint
+from mmcell.io.files import atomic_path
+
+#: The checkpoint of a run that was interrupted in the midst of an epoch; it goes when the next one is saved.
+INTERRUPTED = 'interrupted.pth'
+#: What :func:`mmcell.io.files.atomic_path` calls the unfinished files of a training.
+_LEFTOVER = re.compile(r'\.((epoch_|iter_|best_|interrupted\.).+\.pth|last_checkpoint\..+)')
+
+
+class AtomicBackend(LocalBackend):
+    """mmengine's local files, of which a reader sees the old one or the new one, after a loss of power too."""
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write `filepath`; what is written is on the disk before it takes the old file's place."""
+        with atomic_path(filepath) as temporary, temporary.open('wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+register_backend('local', AtomicBackend, force=True, prefixes='')
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's hook, except that an old checkpoint goes only once the new one is there.
+
+    mmengine removes first and saves then: with `max_keep_ckpts=1` a kill between the two loses everything, and one
+    while the best checkpoint is renewed loses that. What waits for its removal is recorded in the new checkpoint
+    (`outdated_ckpts` in the message hub), so that a resumed run removes what a killed one could not.
+
+    Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Look up what was saved before, and remove what a killed run left behind."""
+        super().before_train(runner)
+        if isinstance(self.file_backend, LocalBackend):
+            self.file_backend = _LateRemoval(runner)
+            self._remove_outdated()
+            if is_main_process():
+                remove_leftovers(self.out_dir)
+                remove_leftovers(runner.work_dir)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        # As mmengine's; only `last_checkpoint` is written atomically, and before anything is removed.
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+                self.file_backend.remove(self.file_backend.join_path(self.out_dir, oldest))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._save(runner, name, meta)
+        self._remove_outdated()
+
+    def save_interrupted(self, runner: Runner) -> None:
+        """Save :data:`INTERRUPTED` after a step, and make it the last checkpoint."""
+        self._save(runner, INTERRUPTED, {'epoch': runner.epoch, 'iter': runner.iter + 1})
+
+    def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            path = self.file_backend.join_path(self.out_dir, name)
+            AtomicBackend().put(str(path).encode(), Path(runner.work_dir) / 'last_checkpoint')
+            if name != INTERRUPTED and isinstance(self.file_backend, LocalBackend):
+                Path(self.out_dir, INTERRUPTED).unlink(missing_ok=True)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
+        if isinstance(self.file_backend, _LateRemoval):
+            best = getattr(self, 'best_ckpt_path_dict', None) or {0: getattr(self, 'best_ckpt_path', None)}
+            self.file_backend.remove_outdated(self.out_dir, keep={self.last_ckpt, *best.values()})
+
+
+class _LateRemoval(LocalBackend):
+    """Local files that are removed only when it is time."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.hub = runner.message_hub
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remember that a checkpoint, file or folder, is to go."""
+        self.hub.update_info('outdated_ckpts', [*self._outdated(), str(filepath)])
+
+    rmtree = remove
+
+    def remove_outdated(self, folder: str, keep: set[str | None]) -> None:
+        """Remove what is to go, except `keep`, from `folder`: a checkpoint may have come from another one."""
+        for path in self._outdated():
+            path = self.join_path(folder, Path(path).name)
+            if path in keep or not is_main_process():
+                continue
+            if self.isfile(path):
+                super().remove(path)
+            elif self.isdir(path):  # as DeepSpeed saves them
+                super().rmtree(path)
+        self.hub.update_info('outdated_ckpts', [])
+
+    def _outdated(self) -> list[str]:
+        return self.hub.runtime_info.get('outdated_ckpts', [])
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove files that a killed training was writing."""
+    for path in Path(folder).iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def find_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
+    """The checkpoint to go on from: the last one of a training that is whole.
+
+    Args:
+        work_dir: Folder of the run.
+
+    Returns:
+        The checkpoint, None if there is none, and those that were saved later but are broken.
+    """
+    work_dir = Path(work_dir)
+    found = sorted(
+        (path for path in work_dir.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)),
+        key=lambda path: path.stat().st_mtime_ns,
+        reverse=True,
+    )
+    # First what the training itself calls the last one: times are lost when a folder is copied.
+    pointer = work_dir / 'last_checkpoint'
+    if pointer.is_file() and (text := pointer.read_text(errors='replace').strip()):
+        named = work_dir / Path(text).name
+        named = named if named.exists() else Path(text)
+        if named.exists():
+            found = [named, *(path for path in found if path.name != named.name)]
+    broken = []
+    for path in found:
+        try:
+            if path.is_file():  # DeepSpeed saves folders
+                check_checkpoint(path)
+            return path, broken
+        except InputError:
+            broken.append(path)
+    return None, broken

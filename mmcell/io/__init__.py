@@ -1,0 +1,1 @@
+"""Bytes from outside, read and written safely: files, images, TIFF, windows, checkpoints."""

@@ -1,0 +1,1 @@
+"""Colours, and the visualizer that draws cells."""

@@ -1,0 +1,81 @@
+"""Files and folders appear whole, whatever happens to the process that writes them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mmcell.io import files
+from mmcell.io.files import atomic_path, remove_leftovers, replace_folder
+
+
+def make(folder: Path, text: str) -> Path:
+    folder.mkdir()
+    (folder / 'text').write_text(text)
+    return folder
+
+
+def swap_for_ever(target: Path, new: Path) -> None:
+    while True:
+        replace_folder(target, new)
+
+
+def test_a_folder_is_there_at_every_moment(tmp_path):
+    target, new = make(tmp_path / 'target', 'old'), make(tmp_path / 'new', 'new')
+    process = multiprocessing.get_context('fork').Process(target=swap_for_ever, args=(target, new))
+    process.start()
+    seen = [(target / 'text').read_text() for _ in range(3000)]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert set(seen) == {'old', 'new'}
+    assert {(folder / 'text').read_text() for folder in (target, new)} == {'old', 'new'}
+
+
+@pytest.mark.parametrize('can_exchange', [True, False])
+def test_replaced_folders(tmp_path, monkeypatch, can_exchange):
+    if not can_exchange:
+        monkeypatch.setattr(files, '_exchange', lambda one, other: False)
+    target, new = tmp_path / 'target', make(tmp_path / 'new', 'first')
+    replace_folder(target, new)
+    assert (target / 'text').read_text() == 'first' and not new.exists()
+    replace_folder(target, make(new, 'second'))
+    assert (target / 'text').read_text() == 'second' and (new / 'text').read_text() == 'first'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['new', 'target']
+
+
+def test_links_are_replaced_not_followed(tmp_path):
+    make(tmp_path / 'there', 'kept')
+    (tmp_path / 'target').symlink_to('there')
+    (tmp_path / 'new').symlink_to('elsewhere')
+    replace_folder(tmp_path / 'target', tmp_path / 'new')
+    assert (tmp_path / 'target').readlink() == Path('elsewhere')
+    assert (tmp_path / 'there/text').read_text() == 'kept'
+
+
+def killed_while_writing(target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text('half')
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    target = tmp_path / 'results.json'
+    target.write_text('old')
+    process = multiprocessing.get_context('fork').Process(target=killed_while_writing, args=(target,))
+    process.start()
+    process.join()
+    assert target.read_text() == 'old' and len(list(tmp_path.iterdir())) == 2
+    with atomic_path(target) as temporary:
+        temporary.write_text('new')
+    assert target.read_text() == 'new' and list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_of_the_living_and_of_others_stay(tmp_path):
+    for name in (f'.out.tmp{os.getpid()}.x', '.out.tmp.x', '.out.tmpfile', 'out'):
+        make(tmp_path / name, '')
+    remove_leftovers(tmp_path, '.out.tmp')
+    assert len(list(tmp_path.iterdir())) == 4
