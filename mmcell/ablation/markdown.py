@@ -13,7 +13,7 @@ from pathlib import Path
 from mmcell.coco.schema import read_results
 from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
 from mmcell.io.files import write_bytes
-from mmcell.report.curves import Run, is_measured, read_entries
+from mmcell.report.scalars import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
 SCORES = {'mAP': 'mAP_1000', 'AP50': 'AP50_1000', 'PQ': 'PQ_pooled'}

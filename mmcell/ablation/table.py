@@ -16,8 +16,8 @@ from mmcell.coco.schema import read_results
 from mmcell.config import diff_configs
 from mmcell.evaluation import Sampled, sort_results
 from mmcell.io.files import write_json
-from mmcell.report.curves import read_run
 from mmcell.report.figures import write_curves
+from mmcell.report.scalars import read_run
 
 
 def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: int = 1000) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -18,16 +19,18 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
-from torch import nn
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.datasets.cell_dataset import CellDataset
-from mmcell.engine.large import predict_large
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import write_bytes, write_json
 from mmcell.io.images import ChannelOrder, read_size
+from mmcell.io.windows import ImageWindows
+from mmcell.models.wrapper import DetectorWrapper
 from mmcell.preflight.weights import check_weights
 from mmcell.report.overlay import write_overlays
 
@@ -146,6 +149,36 @@ def load_model(config: Config, checkpoint: str | Path, device: str | None = None
         raise InputError('--device', str(error)[:200], 'choose cpu, cuda, cuda:1 …') from None
     recorded = content.get('meta', {}).get('dataset_meta') or CellDataset.METAINFO
     return model.eval(), tuple(recorded['classes'])
+
+
+def predict_large(
+    model: DetectorWrapper, path: str | Path, channel_order: ChannelOrder = 'rgb', progress: bool = True
+) -> InstanceData:
+    """Predict the cells of an image that is read, normalised and predicted tile by tile.
+
+    Where the test pipeline only loads images, the result is that of the usual way for any image.
+
+    Args:
+        model: The model, ready to predict, one that `reads_windows`: tiles, or an ensemble of tiles.
+        path: The image.
+        channel_order: Order of the colours in the file.
+        progress: Whether to show on a terminal how many tiles are done.
+
+    Returns:
+        bboxes (n, 4) as x1, y1, x2, y2, scores (n,), labels (n,) and masks (n RLE) of the whole image.
+
+    Raises:
+        InputError: If the image cannot be read.
+    """
+    with ImageWindows(path, channel_order) as image, torch.no_grad():
+
+        def cut(x1: int, y1: int, x2: int, y2: int) -> Tensor:
+            bgr = np.ascontiguousarray(image.read(x1, y1, x2, y2)[..., ::-1].transpose(2, 0, 1))
+            data = dict(inputs=[torch.from_numpy(bgr)], data_samples=None)
+            # The preprocessor pads, which is for the detector to do once the tile has been enlarged.
+            return model.data_preprocessor(data, training=False)['inputs'][0, :, : y2 - y1, : x2 - x1]
+
+        return model.predict_windows(cut, image.size, progress)
 
 
 def _predictor(config: Config, model: nn.Module, channel_order: ChannelOrder) -> _Predict:

@@ -3,11 +3,10 @@
 from mmcell.coco.results import sort_results, to_results
 from mmcell.coco.truth import Truth, load_truth, pool_truths
 from mmcell.evaluation.bootstrap import Interval, Sampled, bootstrap_cells, bootstrap_coco, to_interval
-from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
-from mmcell.evaluation.coco_metric import DenseCocoMetric
 from mmcell.evaluation.confusion import confusion_matrix
 from mmcell.evaluation.label_maps import to_label_map
+from mmcell.evaluation.metrics import CellMetric, DenseCocoMetric
 from mmcell.evaluation.nuclei import CellScores, evaluate_cells, find_overlap, pick_threshold
 
 __all__ = [

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmcell.compat.torchvision import import_torchvision
 from mmcell.errors import InputError
+from mmcell.models.timm_weights import fetch_weights, find_model, import_timm, read_weights
 
 
 @MODELS.register_module()
@@ -93,7 +87,7 @@ class TimmBackbone(BaseModule):
         if 'prefix' in init_cfg:
             super().init_weights()
         elif 'checkpoint' in init_cfg:
-            self._load(init_cfg['checkpoint'], _read(init_cfg['checkpoint']))
+            self._load(init_cfg['checkpoint'], read_weights(init_cfg['checkpoint']))
         elif self.pretrained:
             self._load(self.name, fetch_weights(self.name))
 
@@ -148,86 +142,13 @@ def check_timm_backbone(backbone: Mapping[str, Any], neck: Mapping[str, Any] | N
     model.init_weights()
 
 
-def fetch_weights(name: str) -> dict[str, Tensor]:
-    """The weights that timm publishes under a name, from its cache or the Hugging Face hub.
-
-    Raises:
-        InputError: If there are none or the hub cannot be reached.
-    """
-    repository = _find(name).hf_hub_id
-    cure = (
-        f'fetch model.safetensors of {repository} where the hub can be reached and set '
-        "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=FILE), or set model.backbone.pretrained=False"
-    )
-    if not repository:
-        raise InputError('model.backbone.name', f'timm publishes no weights for {name!r}', 'name others')
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return _read(hf_hub_download(repository, 'model.safetensors', local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        # Asked first, because the hub's client takes half a minute to see that there is no network.
-        with contextlib.suppress(HTTPError):
-            urlopen(Request(constants.ENDPOINT, method='HEAD'), timeout=10).close()
-        return _read(hf_hub_download(repository, 'model.safetensors'))
-    except OSError as error:
-        raise InputError(name, f'the weights cannot be fetched ({str(error)[:200]})', cure) from None
-
-
-def import_timm() -> ModuleType:
-    """timm, also where torchvision, which it imports, is one for another build of torch.
-
-    Raises:
-        InputError: If either is not installed.
-    """
-    import_torchvision()
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise InputError(
-            'TimmBackbone', f'needs the package {error.name}, which is not installed', 'run tools/setup.sh --force'
-        ) from None
-    return timm
-
-
-def _find(name: str) -> Any:
-    """What timm knows about a model and its weights, a `PretrainedCfg`."""
-    timm = import_timm()
-    architecture = name.split('.')[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-        raise InputError('model.backbone.name', f'timm knows no {name!r}', f'did you mean one of {near}?')
-    try:
-        return timm.get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:
-        tags = [each.partition('.')[2] for each in timm.list_pretrained(f'{architecture}.*')]
-        problem = f'timm knows no weights {name!r}'
-        raise InputError('model.backbone.name', problem, f'{architecture} has {", ".join(tags)}') from None
-
-
 def _create(name: str, **kwargs: Any) -> nn.Module:
     timm = import_timm()
-    _find(name)
+    find_model(name)
     net = timm.create_model(name, features_only=True, **kwargs)
     if not isinstance(net, timm.models.FeatureListNet | timm.models.efficientnet.EfficientNetFeatures):
         raise ValueError(f'{name} has no stages that follow each other')
     return net
-
-
-def _read(path: str) -> dict[str, Tensor]:
-    from timm.models import load_state_dict
-
-    if not Path(path).is_file():
-        cure = 'set model.backbone.init_cfg.checkpoint to a file of weights; tools/fetch_weights.py gets some'
-        raise InputError(path, 'does not exist', cure)
-    try:
-        return load_state_dict(str(path))
-    except Exception as error:  # unpickling a file that is no checkpoint raises what it likes
-        problem = f'cannot be read as weights ({type(error).__name__}: {str(error)[:200]})'
-        raise InputError(path, problem, 'give a .pth or .safetensors file of timm') from None
 
 
 def _full_name(name: str) -> str:

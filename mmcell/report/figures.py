@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmcell.io.files import write_bytes
-from mmcell.report.curves import Points, Run
+from mmcell.report.scalars import Points, Run
 
 #: Okabe and Ito's colours for the colour-blind, without the yellow that is lost on white; then other dashes.
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -22,7 +22,7 @@ def write_curves(runs: Sequence[Run], out: str | Path) -> list[Path]:
     """Write `loss.csv` (run, step, loss) and `val.csv` (run, epoch, number, value), and a PNG of each kind of curve.
 
     Args:
-        runs: From :func:`mmcell.report.curves.read_run`.
+        runs: From :func:`mmcell.report.scalars.read_run`.
         out: Folder to write to.
 
     Returns:

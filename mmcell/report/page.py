@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
-from mmcell.report.curves import draw_charts, read_run
+from mmcell.report.curves import draw_charts
 from mmcell.report.matching import Matches, match_cells
 from mmcell.report.polygons import smooth_outlines
+from mmcell.report.scalars import read_run
 from mmcell.report.scores import score
 from mmcell.visualization.palette import class_colour, halo_colour
 

@@ -42,7 +42,7 @@ def resolve_seams(
         labels: (N,).
         masks: N masks on the image, each within its tile.
         tiles: The tile of each prediction, (N,).
-        windows: x1, y1, x2, y2 of each tile, (T, 4), from :func:`mmcell.models.tiles.tile_windows`.
+        windows: x1, y1, x2, y2 of each tile, (T, 4), from :func:`mmcell.models.tiled.tile_windows`.
         iou_thr: Least IoU at which two predictions are one cell.
         margin: Distance from an inner border, in pixels, up to which a box touches it.
         slack: How far apart, in pixels, two tiles may see the centre of one cell.

@@ -12,7 +12,7 @@ import pytest
 from mmcell.ablation.markdown import Row, score, summarise_log, write_comparison
 from mmcell.errors import InputError
 from mmcell.evaluation import Interval, to_interval
-from mmcell.report.curves import Run
+from mmcell.report.scalars import Run
 
 
 def test_log(tmp_path):

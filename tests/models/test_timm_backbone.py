@@ -8,7 +8,8 @@ from mmdet.registry import MODELS
 from mmengine.runner import load_state_dict
 
 from mmcell.errors import InputError
-from mmcell.models.timm_backbone import TimmBackbone, check_timm_backbone, import_timm
+from mmcell.models.timm_backbone import TimmBackbone, check_timm_backbone
+from mmcell.models.timm_weights import import_timm
 
 #: Four stages of one block each.
 TINY = dict(type='TimmBackbone', name='convnextv2_atto', depths=(1, 1, 1, 1), dims=(8, 16, 24, 32))

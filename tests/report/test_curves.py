@@ -5,7 +5,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from mmcell.errors import InputError
-from mmcell.report.curves import draw_charts, read_run
+from mmcell.report.curves import draw_charts
+from mmcell.report.scalars import read_run
 
 
 def write_scalars(folder, stamp, lines):

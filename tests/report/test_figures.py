@@ -7,8 +7,8 @@ import csv
 import cv2
 import numpy as np
 
-from mmcell.report.curves import Run
 from mmcell.report.figures import write_curves
+from mmcell.report.scalars import Run
 
 
 def test_curves(tmp_path):

