@@ -183,29 +183,29 @@ def _map(
         yield from progress(map(partial(function, layout), names))
         return
     # Which image each process works on, by the order in which they start; -1 for none.
-    at_work, started = multiprocessing.Array('q', [-1] * workers), multiprocessing.Value('q', 0)
+    current, started = multiprocessing.Array('q', [-1] * workers), multiprocessing.Value('q', 0)
     # The layout travels once to a worker and not with every name: it may hold all annotations.
-    pool = ProcessPoolExecutor(workers, initializer=_keep, initargs=(layout, at_work, started))
+    pool = ProcessPoolExecutor(workers, initializer=_keep, initargs=(layout, current, started))
     try:
         futures = [pool.submit(_call, function, index, name) for index, name in enumerate(names)]
         for future in progress(futures):
             yield future.result()
     except BrokenProcessPool:
-        suspects = ', '.join(names[index] for index in sorted(at_work) if index >= 0) or 'starting'
+        suspects = ', '.join(names[index] for index in sorted(current) if index >= 0) or 'starting'
         problem = f'a process that was {doing} one of these images was killed'
         raise InputError(suspects, problem, 'free memory, or give fewer --workers') from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _keep(layout: Layout, at_work: Any, started: Any) -> None:
+def _keep(layout: Layout, current: Any, started: Any) -> None:
     global _layout, _note
     _layout = layout
     with started.get_lock():
         slot, started.value = started.value, started.value + 1
 
     def _note(index: int) -> None:
-        at_work[slot] = index
+        current[slot] = index
 
 
 def _call(function: Callable[[Layout, str], Any], index: int, name: str) -> Any:

@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS
 from torch.utils.data import get_worker_info
 
 from mmcell.coco.schema import read_coco
-from mmcell.datasets.worker_notes import AtWork
+from mmcell.datasets.worker_notes import WorkerNotes
 from mmcell.errors import InputError
 from mmcell.io.images import ChannelOrder
 from mmcell.visualization.palette import CLASS_COLOURS
@@ -41,14 +41,14 @@ class CellDataset(CocoDataset):
             raise InputError('channel_order', f'is {channel_order!r}', "use 'rgb', 'bgr' or None")
         self.channel_order = channel_order
         self._picks_classes = 'classes' in (kwargs.get('metainfo') or {})
-        self._at_work = AtWork(self)
+        self._notes = WorkerNotes(self)
         super().__init__(*args, **kwargs)
 
     def prepare_data(self, idx: int) -> Any:
         """Load an image and put it through the pipeline; a worker process says first which."""
         data_info = self.get_data_info(idx)
         if get_worker_info() is not None:
-            self._at_work.note(data_info['img_path'])
+            self._notes.note(data_info['img_path'])
         return self.pipeline(data_info)
 
     def load_data_list(self) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ _LOST = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)')
 _folders: set[str] = set()
 
 
-class AtWork:
+class WorkerNotes:
     """The notes of one data set's workers.
 
     Args:
@@ -26,7 +26,7 @@ class AtWork:
     """
 
     def __init__(self, maker: object) -> None:
-        self.folder = tempfile.mkdtemp(prefix='mmcell-at-work-')
+        self.folder = tempfile.mkdtemp(prefix='mmcell-workers-')
         _folders.add(self.folder)
         weakref.finalize(maker, _remove, self.folder, os.getpid())
 

@@ -153,8 +153,8 @@ class LabelMapMasks(BaseInstanceMasks):
         code = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}[flip_direction]
         return self._with(_each(self.planes, lambda plane: cv2.flip(plane, code), (self.height, self.width)))
 
-    def turn(self, quarters: int) -> LabelMapMasks:
-        """Turn counterclockwise by right angles, as ``numpy.rot90`` does."""
+    def rot90(self, quarters: int) -> LabelMapMasks:
+        """Rotate counterclockwise by right angles, as ``numpy.rot90`` does."""
         return self._with(np.ascontiguousarray(np.rot90(self.planes, quarters, axes=(1, 2))))
 
     def pad(self, out_shape: tuple[int, int], pad_val: int = 0) -> LabelMapMasks:

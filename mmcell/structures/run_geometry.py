@@ -1,4 +1,4 @@
-"""Moving masks between an image and its tiles, run by run."""
+"""Move masks between an image and its tiles, run by run."""
 
 from __future__ import annotations
 

@@ -332,4 +332,4 @@ def test_what_cannot_be_done_is_refused(call, message):
 @SETTINGS
 @given(bitmap_stacks(), st.integers(-5, 5))
 def test_turn(bitmaps, quarters):
-    assert_same(ours(bitmaps).turn(quarters), stock(np.rot90(bitmaps, quarters, (1, 2))))
+    assert_same(ours(bitmaps).rot90(quarters), stock(np.rot90(bitmaps, quarters, (1, 2))))

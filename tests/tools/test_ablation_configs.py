@@ -15,7 +15,7 @@ from mmcell.config import load_config
 from mmcell.synthetic import write_class_tiff
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-INGREDIENTS = [*sorted(path.stem for path in (CONFIGS / 'cell').glob('mask_rcnn_aug_*.py')), 'mask_rcnn_strong']
+ABLATIONS = [*sorted(path.stem for path in (CONFIGS / 'cell').glob('mask_rcnn_aug_*.py')), 'mask_rcnn_strong']
 #: They take a checkpoint of their base.
 WRAPPED = ('mask_rcnn_tiled', 'mask_rcnn_tta', 'mask_rcnn_tiled_tta', 'mask_rcnn_ensemble')
 OPTIONS = (
@@ -38,7 +38,7 @@ def data(tmp_path, monkeypatch, tool) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', INGREDIENTS)
+@pytest.mark.parametrize('name', ABLATIONS)
 def test_trains_and_submits(name, data, tmp_path, tool):
     config, options = CONFIGS / 'cell' / f'{name}.py', ('--cfg-options', *OPTIONS)
     outcome = tool('train', config, '--work-dir', tmp_path / 'work', *options)

@@ -12,7 +12,7 @@ from mmcell.coco.submission import validate_submission
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
-# What wraps an experiment and what is tried over experiment 2 is in test_ingredients.py.
+# What wraps an experiment and what is tried over experiment 2 is in test_ablation_configs.py.
 WRAPPERS = ('tiled', 'tta', 'ensemble', 'strong', 'fsdp')
 EXPERIMENTS = sorted(
     path.stem

@@ -48,7 +48,7 @@ class RandomQuarterTurn(BaseTransform):
         results['img'] = np.ascontiguousarray(np.rot90(results['img'], quarters))
         results['img_shape'] = results['img'].shape[:2]
         if 'gt_masks' in results:
-            results['gt_masks'] = results['gt_masks'].turn(quarters)
+            results['gt_masks'] = results['gt_masks'].rot90(quarters)
         if 'gt_bboxes' in results:
             x1, y1, x2, y2 = results['gt_bboxes'].tensor.unbind(1)
             boxes = {
