@@ -15,7 +15,7 @@ import tifffile
 
 from mmcell.cli.command import run
 
-pytest_plugins = ['tests.coco_cases']
+pytest_plugins = ['tests.coco_cases', 'tests.small_dataset']
 
 ROOT = Path(__file__).resolve().parents[1]
 
