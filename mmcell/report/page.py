@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
-from mmcell.report.curves import draw_charts
+from mmcell.report.figures import draw_charts, line_style
 from mmcell.report.matching import Matches, match_cells
 from mmcell.report.polygons import smooth_outlines
 from mmcell.report.scalars import read_run
@@ -88,7 +88,7 @@ def write_report(
         has_truth=true is not None,
         scores=score(truth, results, score_thr) if truth else None,
         charts=[Markup(chart) for chart in draw_charts([read_run(run) for run in runs])],
-        runs=[Path(run).resolve().name for run in runs],
+        runs=[{'name': Path(run).resolve().name, **line_style(number)} for number, run in enumerate(runs)],
         score_thr=score_thr,
         num_cells=sum(map(len, predicted.values())),
     )

@@ -461,7 +461,7 @@ def test_hostile_zips(fuzz, name):
 
 @pytest.mark.slow
 def test_broken_logs(fuzz, mutate):
-    from mmcell.report.curves import draw_charts
+    from mmcell.report.figures import draw_charts
     from mmcell.report.scalars import read_run
 
     lines = [{'step': n, 'loss': 1 / n, 'time': 0.1} for n in range(1, 9)] + [{'step': 1, 'segm/mAP_1000': 0.4}]
