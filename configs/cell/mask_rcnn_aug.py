@@ -6,7 +6,8 @@ train_pipeline = [
     # Tissue has no up or down: each of the four orientations that flips make is as likely.
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='RandomBrightness', delta=0.3),
-    dict(type='RandomGrayscale', prob=0.2),
+    # Luma of ITU-R BT.601, in the order blue, green, red.
+    dict(type='RandomGrayscale', prob=0.2, keep_channels=True, channel_weights=(0.114, 0.587, 0.299)),
     _base_.train_pipeline[-1],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,6 +1,6 @@
 """Transforms that the reference or dense images need and MMDetection has not."""
 
-from mmcell.datasets.transforms.colour import RandomBrightness, RandomGrayscale
+from mmcell.datasets.transforms.colour import RandomBrightness
 from mmcell.datasets.transforms.copy_paste import CopyPasteCells
 from mmcell.datasets.transforms.normalize_stain import NormalizeStain
 from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
@@ -14,7 +14,6 @@ __all__ = [
     'LimitLongEdge',
     'NormalizeStain',
     'RandomBrightness',
-    'RandomGrayscale',
     'RandomHEDJitter',
     'RandomQuarterTurn',
     'RandomZoomCrop',

@@ -1,4 +1,4 @@
-"""Colour augmentations of the reference."""
+"""Brightness, as the reference changes it."""
 
 from __future__ import annotations
 
@@ -38,33 +38,3 @@ class RandomBrightness(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(delta={self.delta})'
-
-
-@TRANSFORMS.register_module()
-class RandomGrayscale(BaseTransform):
-    """Replace the colours by their luma, 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), in all three channels.
-
-    Modified keys: img (uint8, (H, W, 3), BGR).
-
-    Args:
-        prob: Probability of the change.
-    """
-
-    def __init__(self, prob: float = 0.2) -> None:
-        if not 0 <= prob <= 1:
-            raise ValueError(f'prob must be between 0 and 1, not {prob}')
-        self.prob = prob
-
-    @cache_randomness
-    def _applies(self) -> bool:
-        return bool(np.random.rand() < self.prob)
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Turn `results['img']` grey with probability `prob`."""
-        if self._applies():
-            luma = results['img'] @ np.array([0.114, 0.587, 0.299])
-            results['img'] = np.repeat(np.rint(luma).astype(np.uint8)[..., None], 3, axis=2)
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob})'
