@@ -161,18 +161,35 @@ def _average(
 ) -> Predictions:
     """One prediction for each cluster."""
     _, best = np.unique(clusters, return_index=True)
-    # Where all scores are 0, all count alike.
-    shares = np.where(np.bincount(clusters, weighted)[clusters] > 0, weighted, 1)
-    shares = shares / np.bincount(clusters, shares)[clusters]
+    shares = vote_shares(weighted, clusters)
     boxes = np.stack([np.bincount(clusters, shares * side) for side in found.boxes.T], axis=1)
     scores = np.bincount(clusters, weighted) / total
-    masks = _vote(found.masks, np.rint(shares * _VOTES).astype(np.int64), clusters)
-    # With thresholds below a half, members may agree with the best on different parts of it.
-    empty = np.flatnonzero(masks.areas == 0)
-    chosen = np.arange(len(best))
-    chosen[empty] = len(best) + np.arange(len(empty))
-    masks = Runs.cat([masks, found.masks.select(best[empty])]).select(chosen)
+    masks = majority_masks(found.masks, shares, clusters)
     return Predictions(boxes.reshape(-1, 4), scores, found.labels[best], masks)
+
+
+def vote_shares(scores: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each prediction's score is of the sum over its cluster, (N,); where all scores are 0, all count alike."""
+    weights = np.where(np.bincount(clusters, scores)[clusters] > 0, scores, 1)
+    return weights / np.bincount(clusters, weights)[clusters]
+
+
+def majority_masks(masks: Runs, shares: NDArray[np.float64], clusters: NDArray[np.int64]) -> Runs:
+    """Of each cluster of masks the pixels to which at least half of the votes go, one mask a cluster.
+
+    Where members agree on no pixel by half, which can be with thresholds below a half, the first of them stays.
+
+    Args:
+        masks: N masks.
+        shares: What each vote counts, (N,), from :func:`vote_shares`.
+        clusters: Cluster of each, (N,), 0 to C - 1, each of which occurs.
+    """
+    voted = _vote(masks, np.rint(shares * _VOTES).astype(np.int64), clusters)
+    empty = np.flatnonzero(voted.areas == 0)
+    first = np.unique(clusters, return_index=True)[1]
+    chosen = np.arange(len(voted))
+    chosen[empty] = len(voted) + np.arange(len(empty))
+    return Runs.cat([voted, masks.select(first[empty])]).select(chosen)
 
 
 def _vote(masks: Runs, votes: NDArray[np.int64], clusters: NDArray[np.int64]) -> Runs:

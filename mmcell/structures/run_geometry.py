@@ -19,7 +19,7 @@ def place(runs: Runs, corner: tuple[int, int], size: tuple[int, int]) -> Runs:
     x, y = corner
     frame = np.array([-x, -y, size[1] - x, size[0] - y])
     owners, columns, tops, bottoms = _cut(runs, np.broadcast_to(frame, (len(runs), 4)))
-    return _join(owners, columns + x, tops + y, bottoms + y, len(runs), size)
+    return join_columns(owners, columns + x, tops + y, bottoms + y, len(runs), size)
 
 
 def clip(runs: Runs, windows: ArrayLike) -> Runs:
@@ -30,7 +30,7 @@ def clip(runs: Runs, windows: ArrayLike) -> Runs:
         windows: Integer x1, y1, x2, y2 in pixels, (N, 4), or (4,) for all of them.
     """
     pieces = _cut(runs, np.broadcast_to(np.asarray(windows, dtype=np.int64), (len(runs), 4)))
-    return _join(*pieces, len(runs), runs.size)
+    return join_columns(*pieces, len(runs), runs.size)
 
 
 def intersections(runs: Runs, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -64,22 +64,37 @@ def intersections(runs: Runs, first: NDArray[np.integer], second: NDArray[np.int
     return np.diff(shared[left.offsets])
 
 
-def _cut(runs: Runs, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """Split runs at the columns and cut them to windows, (N, 4): owners, columns, tops and bottoms, all (K,)."""
+def split_columns(runs: Runs) -> tuple[NDArray[np.int64], ...]:
+    """Split runs at the columns of the image: owners, columns, tops and bottoms, all (K,), in the order of the runs."""
     height = runs.size[0]
     left, right = runs.starts // height, (runs.ends - 1) // height
     spans = right - left + 1
     run = np.repeat(np.arange(len(spans)), spans)
     columns = left[run] + np.arange(len(run)) - (np.cumsum(spans) - spans)[run]
-    owners = runs.owners[run]
+    tops = np.maximum(runs.starts[run] - columns * height, 0)
+    return runs.owners[run], columns, tops, np.minimum(runs.ends[run] - columns * height, height)
+
+
+def centroids(runs: Runs) -> NDArray[np.float64]:
+    """Mean x and y of the pixels of each mask, (N, 2); pixel 0 counts as 0, and a mask without pixels has NaN."""
+    owners, columns, tops, bottoms = split_columns(runs)
+    lengths = bottoms - tops
+    sums = np.zeros((len(runs), 2), dtype=np.int64)
+    np.add.at(sums, owners, np.stack([columns * lengths, (tops + bottoms - 1) * lengths // 2], axis=1))
+    with np.errstate(invalid='ignore'):
+        return sums / runs.areas[:, None]
+
+
+def _cut(runs: Runs, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Split runs at the columns and cut them to windows, (N, 4): owners, columns, tops and bottoms, all (K,)."""
+    owners, columns, tops, bottoms = split_columns(runs)
     x1, y1, x2, y2 = windows[owners].T
-    tops = np.maximum(runs.starts[run] - columns * height, np.maximum(y1, 0))
-    bottoms = np.minimum(runs.ends[run] - columns * height, np.minimum(y2, height))
+    tops, bottoms = np.maximum(tops, y1), np.minimum(bottoms, y2)
     inside = (columns >= x1) & (columns < x2) & (tops < bottoms)
     return owners[inside], columns[inside], tops[inside], bottoms[inside]
 
 
-def _join(
+def join_columns(
     owners: NDArray[np.int64],
     columns: NDArray[np.int64],
     tops: NDArray[np.int64],
@@ -87,7 +102,7 @@ def _join(
     count: int,
     size: tuple[int, int],
 ) -> Runs:
-    """The inverse of :func:`_cut`: runs that go on from the bottom of a column to the top of the next become one."""
+    """The inverse of :func:`split_columns`: what goes on at the top of the next column is one run again."""
     starts, ends = columns * size[0] + tops, columns * size[0] + bottoms
     apart = (starts[1:] != ends[:-1]) | (owners[1:] != owners[:-1])
     first, last = np.ones((2, len(starts)), dtype=bool)
