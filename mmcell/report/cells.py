@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -20,8 +20,6 @@ from mmcell.io.images import read_image
 from mmcell.io.windows import ImageWindows
 from mmcell.structures.rle import Runs, decode
 
-# Pixels of cells that are listed at once.
-_CHUNK = 2**22
 # Rows of a shrunk image that are read at once.
 _STRIP = 64
 
@@ -55,19 +53,6 @@ class Cells:
     def above(self, score_thr: float) -> Cells:
         """The cells that score `score_thr` or more."""
         return self.select(np.flatnonzero(self.scores >= score_thr))
-
-    def bitmaps(self) -> Iterable[NDArray[np.bool_]]:
-        """The mask of each cell inside its box, (h, w)."""
-        # In parts, so that memory does not grow with the pixels of all cells.
-        parts = np.cumsum(self.runs.areas) // _CHUNK
-        for index in np.split(np.arange(len(self)), np.flatnonzero(np.diff(parts)) + 1):
-            runs = self.runs.select(index)
-            columns, rows = np.divmod(runs.pixels, runs.size[0])
-            ends = np.cumsum(runs.areas)
-            for (x, y, w, h), end, area in zip(runs.boxes.tolist(), ends.tolist(), runs.areas.tolist()):
-                bitmap = np.zeros((h, w), dtype=bool)
-                bitmap[rows[end - area : end] - y, columns[end - area : end] - x] = True
-                yield bitmap
 
     def counts(self, num_classes: int) -> list[int]:
         """Number of cells of each class."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from mmcell.io.files import atomic_path, write_bytes
 from mmcell.report.cells import Cells, ImageSet
-from mmcell.report.measurements import Measurements, measure
-from mmcell.report.polygons import Polygon, trace_polygons
+from mmcell.report.measurements import NAMES, measure
+from mmcell.structures.outlines import to_geometries
 from mmcell.visualization.palette import class_colour
 
 #: Columns of the table.
-COLUMNS = ('image', 'id', 'class', 'score', *Measurements.__annotations__)
+COLUMNS = ('image', 'id', 'class', 'score', *NAMES)
 
 
 def export_results(
@@ -57,24 +57,25 @@ def write_geojson(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> li
     """One `<image>.geojson` an image, which QuPath (0.4 and newer) opens by dropping it on the image.
 
     A FeatureCollection of detections: exact Polygon or MultiPolygon in pixels with holes, `classification` with name
-    and colour, `measurements` with score and all of :class:`Measurements`, and a UUID that depends on the image's path
-    and the cell's number only.
+    and colour, `measurements` with score and all that :func:`measure` gives, and a UUID that depends on nothing but the
+    image's path and the cell's number.
     """
     paths = []
     for image in images.images:
+        geometries = to_geometries(cells[image['id']].runs)
         features = [
             {
                 'type': 'Feature',
                 'id': str(uuid.uuid5(uuid.NAMESPACE_URL, f'{image["file_name"]}#{number}')),
-                'geometry': _geometry(trace_polygons(bitmap), x, y),
+                'geometry': geometry,
                 'properties': {
                     'objectType': 'detection',
                     'name': str(number),
                     'classification': {'name': images.classes[label], 'color': list(class_colour(label))},
-                    'measurements': {'score': score, **measure(bitmap, x, y).as_dict()},
+                    'measurements': measured,
                 },
             }
-            for number, label, score, bitmap, x, y in _numbered(cells[image['id']])
+            for geometry, (number, label, measured) in zip(geometries, _numbered(cells[image['id']]))
         ]
         collection = {'type': 'FeatureCollection', 'features': features}
         paths.append(out / f'{images.names[image["id"]]}.geojson')
@@ -84,14 +85,13 @@ def write_geojson(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> li
 
 
 def write_csv(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> list[Path]:
-    """One `cells.csv` for all images: a row a cell with its image, number, class, score and :class:`Measurements`."""
+    """One `cells.csv` for all images: a row a cell with its image, number, class, score and :func:`measure`."""
     text = io.StringIO(newline='')
     table = csv.DictWriter(text, COLUMNS)
     table.writeheader()
     for image in images.images:
-        for number, label, score, bitmap, x, y in _numbered(cells[image['id']]):
-            row = {'image': image['file_name'], 'id': number, 'class': images.classes[label], 'score': score}
-            table.writerow({**row, **measure(bitmap, x, y).as_dict()})
+        for number, label, measured in _numbered(cells[image['id']]):
+            table.writerow({'image': image['file_name'], 'id': number, 'class': images.classes[label], **measured})
     write_bytes(out / 'cells.csv', text.getvalue().encode())
     return [out / 'cells.csv']
 
@@ -133,20 +133,12 @@ def _filled(cells: Cells) -> Cells:
     return cells.select(np.flatnonzero(cells.runs.areas))
 
 
-def _numbered(cells: Cells) -> Iterator[tuple[int, int, float, NDArray[np.bool_], int, int]]:
-    """Number from 1, label, score, bitmap and its upper left corner of each cell."""
-    rows = zip(cells.labels.tolist(), cells.scores.tolist(), cells.bitmaps(), cells.boxes.tolist())
-    for number, (label, score, bitmap, (x, y, _, _)) in enumerate(rows, start=1):
-        yield number, label, score, bitmap, x, y
-
-
-def _geometry(polygons: Sequence[Polygon], x: int, y: int) -> dict[str, Any]:
-    corner = np.array([x, y])
-    # A ring of GeoJSON ends with its first point.
-    coordinates = [[(np.vstack([ring, ring[:1]]) + corner).tolist() for ring in polygon] for polygon in polygons]
-    if len(coordinates) == 1:
-        return {'type': 'Polygon', 'coordinates': coordinates[0]}
-    return {'type': 'MultiPolygon', 'coordinates': coordinates}
+def _numbered(cells: Cells) -> Iterator[tuple[int, int, dict[str, float]]]:
+    """Number from 1, label, and score and measurements of each cell."""
+    columns = {'score': cells.scores, **measure(cells.runs)}
+    rows = zip(*(column.tolist() for column in columns.values()))
+    for number, (label, row) in enumerate(zip(cells.labels.tolist(), rows), start=1):
+        yield number, label, dict(zip(columns, row))
 
 
 def _paint(cells: Cells, values: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:

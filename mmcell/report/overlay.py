@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
-from mmcell.report.polygons import smooth_outlines
+from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
 #: Pictures are enlarged by whole factors until their long edge would exceed this many pixels.
@@ -124,10 +124,10 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np
     """Draw outlines on a copy of the scaled image: first all halos, so that none covers a line."""
     canvas = large.copy()
     rings = []
-    for bitmap, (x, y, _, _), label in zip(cells.bitmaps(), cells.boxes.tolist(), cells.labels.tolist()):
-        for ring in smooth_outlines(bitmap):
+    for outlines, label in zip(smooth_rings(cells.runs), cells.labels.tolist()):
+        for ring in outlines:
             # cv2's coordinates are pixel centres.
-            points = (ring / 2 + (x, y)) * scale - 0.5
+            points = ring / 2 * scale - 0.5
             rings.append((np.round(points * 2**_SHIFT).astype(np.int32), class_colour(label)))
     for points, colour in rings if scale >= 1 else ():  # halos would cover shrunk cells
         cv2.polylines(canvas, [points], True, halo_colour(colour), 3, cv2.LINE_AA, _SHIFT)

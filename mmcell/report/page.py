@@ -19,9 +19,9 @@ from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.figures import draw_charts, line_style
 from mmcell.report.matching import Matches, match_cells
-from mmcell.report.polygons import smooth_outlines
 from mmcell.report.scalars import read_run
 from mmcell.report.scores import score
+from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
 #: A page stays below 25 MB: its images get what the cells leave of this many bytes.
@@ -144,13 +144,9 @@ def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None
 def _paths(cells: Cells) -> list[str]:
     """SVG path of each cell in half pixels, which canvas understands as it is."""
     paths = []
-    for bitmap, (x, y, _, _) in zip(cells.bitmaps(), cells.boxes.tolist()):
-        path = ''
-        for ring in smooth_outlines(bitmap):
-            start = ring[0] + (2 * x, 2 * y)
-            steps = ' '.join(f'{dx} {dy}' for dx, dy in np.diff(ring, axis=0).tolist())
-            path += f'M{start[0]} {start[1]}l{steps}z'
-        paths.append(path)
+    for rings in smooth_rings(cells.runs):
+        steps = (' '.join(f'{dx} {dy}' for dx, dy in np.diff(ring, axis=0).tolist()) for ring in rings)
+        paths.append(''.join(f'M{ring[0, 0]} {ring[0, 1]}l{step}z' for ring, step in zip(rings, steps)))
     return paths
 
 

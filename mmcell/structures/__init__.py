@@ -4,7 +4,7 @@
 """
 
 from mmcell.structures.cells import Cells
-from mmcell.structures.rle import RLE, Instances, Runs, decode, encode_label_map, find_box_runs, find_runs, paint
+from mmcell.structures.rle import RLE, Instances, Runs, decode, encode_label_map, find_box_runs, find_runs
 
 __all__ = [
     'RLE',
@@ -15,5 +15,4 @@ __all__ = [
     'encode_label_map',
     'find_box_runs',
     'find_runs',
-    'paint',
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import cv2
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -112,6 +113,30 @@ def to_geometries(masks: Runs) -> list[dict[str, Any]]:
         else {'type': 'Polygon', 'coordinates': parts[0] if parts else []}
         for parts in polygons
     ]
+
+
+def smooth_rings(masks: Runs) -> list[list[NDArray[np.int64]]]:
+    """Rings through the middles of the pixel edges, which look smooth where the exact ones are stairs.
+
+    They are the 0.5 level of marching squares, thinned (Douglas-Peucker) to the points that matter by more than 3/8 of
+    a pixel.
+
+    Returns:
+        Of each mask its closed rings, exteriors and holes alike, in HALF pixels: (K, 2) as x, y with K >= 3.
+    """
+    rings = trace_rings(masks)
+    ends = np.arange(1, len(rings.points) + 1)
+    ends[rings.offsets[1:] - 1] = rings.offsets[:-1]
+    steps = rings.points[ends] - rings.points
+    # Middles of the first and the last pixel edge of each side; one and the same on a side of one pixel.
+    middles = np.stack([2 * rings.points + np.sign(steps), 2 * rings.points[ends] - np.sign(steps)], axis=1)
+    kept = np.stack([np.ones(len(steps), dtype=bool), np.abs(steps).sum(axis=1) > 1], axis=1)
+    bounds = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])[rings.offsets]
+    outlines: list[list[NDArray[np.int64]]] = [[] for _ in range(len(masks))]
+    for owner, points in zip(rings.owners.tolist(), np.split(middles[kept], bounds[1:-1])):
+        thinned = cv2.approxPolyDP(points.astype(np.int32), epsilon=0.75, closed=True).reshape(-1, 2)
+        outlines[owner].append(thinned.astype(np.int64) if len(thinned) >= 3 else points)
+    return outlines
 
 
 def _edges(pieces: Pieces) -> tuple[NDArray[np.int64], ...]:

@@ -243,26 +243,6 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
     return Runs(starts, ends[filled], np.searchsorted(filled, offsets), size)
 
 
-def paint(rles: Sequence[RLE], values: Sequence[int] | NDArray[np.integer], plane: NDArray[np.int32]) -> None:
-    """Paint masks into a label map, in place; where they overlap, the later one wins.
-
-    Args:
-        rles: N masks of the size of the plane.
-        values: N values to paint.
-        plane: Label map, (H, W) int32, writable.
-
-    Raises:
-        ValueError: As :func:`decode`.
-    """
-    runs = decode(rles, plane.shape)
-    if not len(runs):
-        return
-    columns = cv2.transpose(plane)
-    # numpy keeps the last of several values that are assigned to one position.
-    columns.reshape(-1)[runs.pixels] = np.repeat(values, runs.areas)
-    plane[...] = cv2.transpose(columns)
-
-
 def _compress(counts: NDArray[np.int64], offsets: NDArray[np.int64]) -> list[str]:
     """COCO strings of the groups ``counts[offsets[i]:offsets[i + 1]]``."""
     index = np.arange(len(counts)) - np.repeat(offsets[:-1], np.diff(offsets))

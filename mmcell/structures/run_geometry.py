@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmcell.structures.rle import Runs
+
+# Pixels that are listed at once.
+_CHUNK = 2**22
 
 
 def place(runs: Runs, corner: tuple[int, int], size: tuple[int, int]) -> Runs:
@@ -83,6 +88,20 @@ def centroids(runs: Runs) -> NDArray[np.float64]:
     np.add.at(sums, owners, np.stack([columns * lengths, (tops + bottoms - 1) * lengths // 2], axis=1))
     with np.errstate(invalid='ignore'):
         return sums / runs.areas[:, None]
+
+
+def box_bitmaps(runs: Runs) -> Iterator[NDArray[np.bool_]]:
+    """The mask of each of N cells inside its box, (h, w), one after the other."""
+    # In parts, so that memory does not grow with the pixels of all masks.
+    parts = np.cumsum(runs.areas) // _CHUNK
+    for index in np.split(np.arange(len(runs)), np.flatnonzero(np.diff(parts)) + 1):
+        part = runs.select(index)
+        columns, rows = np.divmod(part.pixels, part.size[0])
+        ends = np.cumsum(part.areas)
+        for (x, y, w, h), end, area in zip(part.boxes.tolist(), ends.tolist(), part.areas.tolist()):
+            bitmap = np.zeros((h, w), dtype=bool)
+            bitmap[rows[end - area : end] - y, columns[end - area : end] - x] = True
+            yield bitmap
 
 
 def _cut(runs: Runs, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:

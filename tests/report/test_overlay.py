@@ -5,6 +5,7 @@ from mmcell.io.images import read_image
 from mmcell.report import cells, overlay
 from mmcell.report.cells import ImageSet
 from mmcell.report.overlay import draw_overlay, write_overlays
+from mmcell.structures.run_geometry import box_bitmaps
 from mmcell.visualization.palette import class_colour
 
 
@@ -38,7 +39,7 @@ def test_outline_lies_on_the_edge_of_the_mask(dataset):
     panel = picture[margin : margin + 64 * scale, margin : margin + 50 * scale]
     drawn = (panel != 200).any(axis=2)
     edges = np.zeros((64 * scale, 50 * scale), dtype=np.uint8)
-    for bitmap, (x, y, w, h) in zip(cells.bitmaps(), cells.boxes.tolist()):
+    for bitmap, (x, y, w, h) in zip(box_bitmaps(cells.runs), cells.boxes.tolist()):
         large = np.zeros_like(edges)
         large[y * scale : (y + h) * scale, x * scale : (x + w) * scale] = np.kron(bitmap, np.ones((scale, scale)))
         edges |= cv2.morphologyEx(large, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
@@ -85,16 +86,9 @@ def test_large_images_are_read_in_strips_and_shrunk(dataset, tmp_path, monkeypat
     drawn = (panel != small).any(axis=2)
     masks = np.zeros(pixels.shape[:2], dtype=bool)
     found = images.gather(dataset.results)[image['id']].above(0.1)
-    for bitmap, (x, y, w, h) in zip(found.bitmaps(), found.boxes.tolist()):
+    for bitmap, (x, y, w, h) in zip(box_bitmaps(found.runs), found.boxes.tolist()):
         masks[y : y + h, x : x + w] |= bitmap
     masks = cv2.resize(masks.astype(np.uint8) * 255, (40, len(small)), interpolation=cv2.INTER_AREA)
     # A smooth line is two pixels wide.
     near = cv2.dilate(masks, np.ones((5, 5), np.uint8)) > 0
     assert near.mean() < 0.7 and drawn.sum() > 20 and not (drawn & ~near).any()
-
-
-def test_bitmaps_are_made_in_parts(dataset, monkeypatch):
-    found = ImageSet.load(dataset.truth).gather(dataset.results)[1]
-    expected = list(found.bitmaps())
-    monkeypatch.setattr(cells, '_CHUNK', 2)
-    assert len(expected) > 4 and all(np.array_equal(*pair) for pair in zip(found.bitmaps(), expected, strict=True))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 from pycocotools import mask as coco_mask
 
-from mmcell.structures.rle import Runs, decode, encode_label_map, find_box_runs, find_runs, paint
+from mmcell.structures.rle import Runs, decode, encode_label_map, find_box_runs, find_runs
 
 IDS = [0, 0, 1, 2, 7, 2**31 - 1]
 
@@ -55,20 +55,6 @@ def test_decode_inverts_encode_and_measures_like_pycocotools(bitmaps):
         rows, columns = np.nonzero(bitmap)
         expected = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1] if len(rows) else [0, 0, 0, 0]
         assert [x, y, w, h] == expected
-
-
-@settings(deadline=None, max_examples=100)
-@given(bitmap_stacks())
-def test_paint_lets_the_later_mask_win_and_leaves_the_rest(bitmaps):
-    plane = (
-        -np.arange(bitmaps[:1].size, dtype=np.int32).reshape(bitmaps.shape[1:]) if len(bitmaps) else np.zeros((3, 4))
-    )
-    expected = plane.copy()
-    values = 1000 + np.arange(len(bitmaps))
-    for bitmap, value in zip(bitmaps, values):
-        expected[bitmap == 1] = value
-    paint([reference(bitmap) for bitmap in bitmaps], values, plane)
-    np.testing.assert_array_equal(plane, expected)
 
 
 @settings(deadline=None, max_examples=200)

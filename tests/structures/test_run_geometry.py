@@ -1,12 +1,14 @@
 """Masks moved, cut and compared by runs against the same done to bitmaps."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
+from mmcell.structures import run_geometry
 from mmcell.structures.rle import decode
-from mmcell.structures.run_geometry import clip, intersections, place
+from mmcell.structures.run_geometry import box_bitmaps, clip, intersections, place
 
 
 def encode(bitmaps):
@@ -73,6 +75,17 @@ def test_intersections_are_counted_pixels(bitmaps, data):
     expected = (bitmaps[first] & bitmaps[second]).sum(axis=(1, 2))
     shared = intersections(decode(encode(bitmaps), bitmaps.shape[1:]), first, second)
     assert shared.tolist() == expected.tolist()
+
+
+@settings(deadline=None, max_examples=100)
+@given(masks(), st.sampled_from([1, 7, 2**22]))
+def test_bitmaps_in_boxes_are_what_the_boxes_cut_out(bitmaps, chunk):
+    runs = decode(encode(bitmaps), bitmaps.shape[1:])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_geometry, '_CHUNK', chunk)
+        found = list(box_bitmaps(runs))
+    for bitmap, (x, y, w, h), cut in zip(bitmaps, runs.boxes.tolist(), found, strict=True):
+        np.testing.assert_array_equal(cut, bitmap[y : y + h, x : x + w])
 
 
 def test_masks_of_a_huge_image():
