@@ -75,7 +75,7 @@ def summarise_log(run: Run, folder: str | Path) -> dict[str, float]:
     return numbers
 
 
-def score(truths: Sequence[str | Path], results: Sequence[str | Path], samples: int) -> dict[str, Sampled]:
+def score_runs(truths: Sequence[str | Path], results: Sequence[str | Path], samples: int) -> dict[str, Sampled]:
     """Score masks by mAP and AP50 at 1000 detections, and cells of any class by PQ, in bootstrap samples.
 
     Args:

@@ -10,7 +10,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmcell.ablation.markdown import Row, score, summarise_log, write_comparison
+from mmcell.ablation.markdown import Row, score_runs, summarise_log, write_comparison
 from mmcell.ablation.runs import Experiment, find_progress, find_truth
 from mmcell.coco.schema import read_results
 from mmcell.config import diff_configs
@@ -87,7 +87,7 @@ def _to_rows(
 
 
 def _score(members: Sequence[Experiment], samples: int) -> dict[str, Sampled]:
-    return score(_truths(members), _results(members), samples) if _are_done(members) else {}
+    return score_runs(_truths(members), _results(members), samples) if _are_done(members) else {}
 
 
 def _write_together(run: str, members: Sequence[Experiment], work_dir: Path) -> Path:

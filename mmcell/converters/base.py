@@ -193,7 +193,7 @@ def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def check_size(path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> None:
+def check_same_size(path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> None:
     """Check that a mask has the size (H, W) of its image.
 
     Raises:

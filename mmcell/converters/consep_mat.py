@@ -16,7 +16,7 @@ from mmcell.converters.base import (
     Layout,
     TestImage,
     by_stem,
-    check_size,
+    check_same_size,
     image_files,
     to_label_map,
 )
@@ -101,7 +101,7 @@ def _load(path: Path, image: Path) -> dict[str, NDArray]:
             if variable.name in _READ and not variable.numeric:
                 raise InputError(path, f'holds no numbers as {variable.name} where ids are due', 'save an array')
             if variable.name in ('inst_map', 'type_map'):
-                check_size(path, variable.shape, image, size)
+                check_same_size(path, variable.shape, image, size)
             if variable.name == 'inst_type' and math.prod(variable.shape) > math.prod(size):
                 raise InputError(path, f'holds the shape {variable.shape} as inst_type', 'restore it from its source')
         maps = loadmat(io.BytesIO(data), variable_names=_READ)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_size, image_files
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_same_size, image_files
 from mmcell.errors import InputError
 from mmcell.io.images import read_label_map, read_size
 from mmcell.structures.rle import Runs, find_runs
@@ -54,7 +54,7 @@ class InstancePng(Layout):
 
 def _read_cell(path: Path, image: Path, size: tuple[int, int]) -> Runs:
     plane = read_label_map(path)
-    check_size(path, plane.shape, image, size)
+    check_same_size(path, plane.shape, image, size)
     values, runs = find_runs(plane)
     if len(values) != 1:
         problem = f'holds {len(values)} values besides 0' if len(values) else 'holds no cell'

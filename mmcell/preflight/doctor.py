@@ -184,7 +184,7 @@ def check_memory() -> Finding:
     return Finding('memory', 'ok', text)
 
 
-def check_disk() -> Finding:
+def check_free_space() -> Finding:
     """Check the free space where runs are written."""
     free = shutil.disk_usage(Path.cwd()).free / GIB
     text = f'{free:.1f} GiB free in {Path.cwd()}'
@@ -222,7 +222,7 @@ def examine() -> Iterator[Finding]:
     if 'mmcv ops' not in failed:
         yield check_ops()
     yield check_memory()
-    yield check_disk()
+    yield check_free_space()
     yield check_data()
 
 

@@ -20,7 +20,7 @@ from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.figures import draw_charts, line_style
 from mmcell.report.matching import Matches, match_cells
 from mmcell.report.scalars import read_run
-from mmcell.report.scores import score
+from mmcell.report.scores import score_results
 from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
@@ -86,7 +86,7 @@ def write_report(
         rows=rows,
         shown=shown,
         has_truth=true is not None,
-        scores=score(truth, results, score_thr) if truth else None,
+        scores=score_results(truth, results, score_thr) if truth else None,
         charts=[Markup(chart) for chart in draw_charts([read_run(run) for run in runs])],
         runs=[{'name': Path(run).resolve().name, **line_style(number)} for number, run in enumerate(runs)],
         score_thr=score_thr,

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Row = tuple[str, list[float]]
-
 
 @dataclass(frozen=True)
 class Scores:
@@ -24,11 +22,11 @@ class Scores:
 
     headline: dict[str, float]
     columns: list[str]
-    rows: list[Row]
+    rows: list[tuple[str, list[float]]]
     confusion: list[list[int]]
 
 
-def score(truth: str | Path, results: Sequence[Mapping[str, Any]], score_thr: float) -> Scores:
+def score_results(truth: str | Path, results: Sequence[Mapping[str, Any]], score_thr: float) -> Scores:
     """Score results.
 
     Args:

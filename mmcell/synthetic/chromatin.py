@@ -11,7 +11,8 @@ from mmcell.synthetic.layout import NEUTROPHIL, Cell
 from mmcell.synthetic.outlines import macrophage_nucleus
 from mmcell.synthetic.slide import Slide
 
-Stains = tuple[np.ndarray, np.ndarray]
+#: Hematoxylin and eosin that each pixel takes up, both (H, W).
+Uptake = tuple[np.ndarray, np.ndarray]
 
 
 def paint_cells(rng: np.random.Generator, slide: Slide, cells: list[Cell]) -> None:
@@ -30,7 +31,7 @@ def _ridge(distance: np.ndarray, width: float) -> np.ndarray:
     return np.exp(-np.square(distance / width))
 
 
-def _epithelial(rng: np.random.Generator, slide: Slide, cell: Cell) -> Stains:
+def _epithelial(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
     """Vesicular: pale, coarse chromatin, a sharp membrane and one or two nucleoli."""
     clumps = slide.clumps[cell.window]
     hematoxylin = 0.33 + 0.13 * clumps + 0.06 * slide.foam[cell.window] + 0.35 * _ridge(cell.depth - 1.5, 1.2)
@@ -41,19 +42,19 @@ def _epithelial(rng: np.random.Generator, slide: Slide, cell: Cell) -> Stains:
     return hematoxylin, 0.17 + 0.02 * clumps
 
 
-def _lymphocyte(rng: np.random.Generator, slide: Slide, cell: Cell) -> Stains:
+def _lymphocyte(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
     """Dense: dark chromatin in blocks."""
     hematoxylin = 0.70 + 0.21 * slide.clumps[cell.window] + 0.12 * _ridge(cell.depth - 1.2, 1.2)
     return hematoxylin, np.full_like(hematoxylin, 0.18)
 
 
-def _neutrophil(rng: np.random.Generator, slide: Slide, cell: Cell) -> Stains:
+def _neutrophil(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
     """Dense and even; the lobes are in the outline."""
     hematoxylin = 0.72 + 0.09 * slide.clumps[cell.window]
     return hematoxylin, np.full_like(hematoxylin, 0.18)
 
 
-def _macrophage(rng: np.random.Generator, slide: Slide, cell: Cell) -> Stains:
+def _macrophage(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
     """Foamy, pale cytoplasm around a kidney-shaped nucleus off the centre."""
     bubbles = ramp(slide.foam[cell.window] - 0.2, 1.4)
     membrane = _ridge(cell.depth - 1, 1.0)

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from mmcell.ablation.markdown import Row, score, summarise_log, write_comparison
+from mmcell.ablation.markdown import Row, score_runs, summarise_log, write_comparison
 from mmcell.errors import InputError
 from mmcell.evaluation import Interval, to_interval
 from mmcell.report.scalars import Run
@@ -34,7 +34,7 @@ def test_truth_as_prediction_and_one_image_missed(dataset, tmp_path):
     cells = [{**cell, 'score': 0.9} for cell in truth['annotations'] if not cell['iscrowd']]
     path = tmp_path / 'results.json'
     path.write_text(json.dumps(cells))
-    scores = score([dataset.truth], [path], samples=20)
+    scores = score_runs([dataset.truth], [path], samples=20)
     assert list(scores) == ['mAP', 'AP50', 'PQ']
     assert all(to_interval(values) == Interval(1, 1, 1) for values in scores.values())
 
@@ -42,7 +42,7 @@ def test_truth_as_prediction_and_one_image_missed(dataset, tmp_path):
     path.write_text(json.dumps(found))
     # PQ: hits of IoU 1 among hits and half of the misses.
     expected = len(found) / (len(found) + (len(cells) - len(found)) / 2)
-    pq = to_interval(score([dataset.truth], [path], samples=200)['PQ'])
+    pq = to_interval(score_runs([dataset.truth], [path], samples=200)['PQ'])
     assert pq.value == pytest.approx(expected) and pq.low < expected < pq.high == 1
 
 
@@ -57,18 +57,18 @@ def test_folds_are_scored_as_one_set(dataset, tmp_path):
         truths[-1].write_text(json.dumps({**truth, 'images': [image], 'annotations': cells}))
         found[-1].write_text(json.dumps([each for each in results if each['image_id'] == image['id']]))
     assert len(truths) > 1
-    whole, pooled = score([dataset.truth], [dataset.results_path], 20), score(truths, found, 20)
+    whole, pooled = score_runs([dataset.truth], [dataset.results_path], 20), score_runs(truths, found, 20)
     for name in whole:
         np.testing.assert_allclose(pooled[name], whole[name], rtol=0, atol=1e-12)
 
     with pytest.raises(InputError, match='has the image id'):
-        score([*truths, truths[0]], found, 20)
+        score_runs([*truths, truths[0]], found, 20)
     truths[1].write_text(json.dumps({**truth, 'categories': truth['categories'][:-1], 'annotations': []}))
     with pytest.raises(InputError, match=f'{truths[1]}: has other categories than {truths[0]}'):
-        score(truths, found, 20)
+        score_runs(truths, found, 20)
     found[0].write_text('{}')
     with pytest.raises(InputError, match=f'{found[0]}: is not a list of results'):
-        score(truths[:1], found[:1], 20)
+        score_runs(truths[:1], found[:1], 20)
 
 
 def sampled(value: float, low: float, high: float) -> np.ndarray:
