@@ -7,16 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from mmcell.structures.overlaps import find_agreeing, unsuppressed
 from mmcell.structures.rle import Runs
-from mmcell.structures.run_geometry import intersections
 
 Method = Literal['wbf', 'nms']
 
-# Pairs of masks that are compared together: some 20 MB on the way.
-_CHUNK = 1 << 14
 # Votes are counted in whole numbers of this unit, so that halves are halves in whatever order they are added.
 _VOTES = 1 << 40
 
@@ -96,52 +93,24 @@ def fuse(
     # Sorted once, so that places are ranks.
     order = np.argsort(-weighted, kind='stable')
     found, owners, weighted = found.select(order), owners[order], weighted[order]
-    first, second, ious = _matches(found, owners, iou_thr)
+    better, worse, ious = find_agreeing(found.masks, iou_thr)
+    matches = (owners[better] != owners[worse]) & (found.labels[better] == found.labels[worse])
+    better, worse, ious = better[matches], worse[matches], ious[matches]
     if method == 'nms':
-        fused = found.select(_unsuppressed(len(found), first, second))
+        fused = found.select(unsuppressed(len(found), better, worse))
     elif method == 'wbf':
-        fused = _average(found, weighted, weights.sum(), _cluster(owners, first, second, ious))
+        fused = _average(found, weighted, weights.sum(), _cluster(owners, better, worse, ious))
     else:
         raise ValueError(f'method must be wbf or nms, not {method}')
     return fused.select(np.argsort(-fused.scores, kind='stable'))
-
-
-def _matches(
-    found: Predictions, owners: NDArray[np.int64], iou_thr: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of predictions of one class from different members that agree: better, worse and IoU, all (P,)."""
-    boxes = found.masks.boxes
-    bounds = shapely.box(*boxes[:, :2].T, *(boxes[:, :2] + boxes[:, 2:]).T)
-    worse, better = shapely.STRtree(bounds).query(bounds)
-    candidates = (better < worse) & (owners[better] != owners[worse]) & (found.labels[better] == found.labels[worse])
-    better, worse = better[candidates], worse[candidates]
-    areas = found.masks.areas
-    # Two masks cannot agree better than the smaller fits into the larger.
-    fits = np.minimum(areas[better], areas[worse]) >= iou_thr * np.maximum(areas[better], areas[worse])
-    better, worse = better[fits], worse[fits]
-    parts = range(0, len(better), _CHUNK)
-    shared = [intersections(found.masks, better[at : at + _CHUNK], worse[at : at + _CHUNK]) for at in parts]
-    shared = np.concatenate([np.zeros(0, dtype=np.int64), *shared])
-    union = areas[better] + areas[worse] - shared
-    agrees = (shared > 0) & (shared >= iou_thr * union)
-    order = np.lexsort([better[agrees], worse[agrees]])
-    return better[agrees][order], worse[agrees][order], (shared[agrees] / union[agrees])[order]
-
-
-def _unsuppressed(count: int, better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What stays of ranked predictions if each that stays removes the worse ones that agree with it."""
-    kept = np.ones(count, dtype=bool)
-    for some, other in zip(better.tolist(), worse.tolist()):
-        # The pairs are ordered by the worse, so what happens to the better is settled.
-        if kept[some]:
-            kept[other] = False
-    return np.flatnonzero(kept)
 
 
 def _cluster(
     owners: NDArray[np.int64], better: NDArray[np.int64], worse: NDArray[np.int64], ious: NDArray[np.float64]
 ) -> NDArray[np.int64]:
     """The cluster of each ranked prediction, (N,), numbered by their best."""
+    order = np.argsort(worse, kind='stable')
+    better, worse, ious = better[order], worse[order], ious[order]
     founders = np.arange(len(owners))
     voters = {rank: {owner} for rank, owner in enumerate(owners.tolist())}
     bounds = np.searchsorted(worse, np.arange(len(owners) + 1))

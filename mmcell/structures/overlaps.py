@@ -74,6 +74,35 @@ def find_self_overlaps(masks: Runs) -> Pairs:
     return Pairs(*np.divmod(keys, max(1, len(masks))), pixels)
 
 
+def find_agreeing(masks: Runs, iou_thr: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Pairs of masks of one set that agree: `first` < `second`, ordered by both, and their IoU, all (P,).
+
+    Args:
+        masks: N masks.
+        iou_thr: Least IoU; masks that share no pixel are never a pair.
+    """
+    pairs, areas = find_self_overlaps(masks), masks.areas
+    union = areas[pairs.first] + areas[pairs.second] - pairs.pixels
+    agree = pairs.pixels >= iou_thr * union
+    return pairs.first[agree], pairs.second[agree], (pairs.pixels / union)[agree]
+
+
+def unsuppressed(count: int, better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What stays of ranked masks if each that stays removes the worse ones that agree with it, ascending.
+
+    Args:
+        count: Number of masks.
+        better: Pairs that agree, ordered by this one, (P,).
+        worse: The other, of a higher rank, (P,).
+    """
+    kept = np.ones(count, dtype=bool)
+    # What happens to the better is settled when its turn comes.
+    for some, other in zip(better.tolist(), worse.tolist()):
+        if kept[some]:
+            kept[other] = False
+    return np.flatnonzero(kept)
+
+
 _Sorted = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmcell.structures.cells import Cells
 from mmcell.structures.fusion import majority_masks, vote_shares
-from mmcell.structures.overlaps import find_self_overlaps
+from mmcell.structures.overlaps import find_agreeing, unsuppressed
 from mmcell.structures.parts import keep_largest_parts
 from mmcell.structures.rle import Runs
 
@@ -91,11 +91,11 @@ def resolve(
     masks, scores, labels = masks.select(order), scores[order], labels[order]
     probabilities = None if probabilities is None else probabilities[order]
 
-    better, worse, ious = _agreeing(masks, iou_thr)
+    better, worse, ious = find_agreeing(masks, iou_thr)
     if way == 'score':
         kept, trimmed = take_once(masks, max_taken)
     else:
-        kept = _unsuppressed(len(masks), better, worse)
+        kept = unsuppressed(len(masks), better, worse)
     groups = _join_groups(kept, better, worse, ious, len(masks))
     voted = _class_probabilities(groups, scores, labels, len(classes), len(kept))
     if way in ('votes', 'fused'):
@@ -178,24 +178,6 @@ def _unique(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     places = np.empty_like(order)
     places[order] = np.cumsum(new) - 1
     return values[order[new]], places
-
-
-def _agreeing(masks: Runs, iou_thr: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of masks with an IoU of at least `iou_thr`, ordered by the first: the two, and the IoU, all (P,)."""
-    pairs, areas = find_self_overlaps(masks), masks.areas
-    union = areas[pairs.first] + areas[pairs.second] - pairs.pixels
-    agree = pairs.pixels >= iou_thr * union
-    return pairs.first[agree], pairs.second[agree], (pairs.pixels / union)[agree]
-
-
-def _unsuppressed(count: int, better: NDArray[np.int64], worse: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What stays of ranked results if each that stays removes the worse ones that agree with it."""
-    kept = np.ones(count, dtype=bool)
-    # Ordered by the better, so what happens to it is settled when its turn comes.
-    for some, other in zip(better.tolist(), worse.tolist()):
-        if kept[some]:
-            kept[other] = False
-    return np.flatnonzero(kept)
 
 
 def _join_groups(

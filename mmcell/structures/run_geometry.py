@@ -38,37 +38,6 @@ def clip(runs: Runs, windows: ArrayLike) -> Runs:
     return join_columns(*pieces, len(runs), runs.size)
 
 
-def intersections(runs: Runs, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Number of pixels that two masks share, for P pairs of N masks.
-
-    The cost grows with the runs of the pairs, whatever the size of the image.
-
-    Args:
-        runs: N masks.
-        first: Indices of the one mask of each pair, (P,).
-        second: Indices of the other, (P,).
-
-    Returns:
-        Pixels, (P,).
-    """
-    left = runs.select(first)
-    # Positions of one mask lie apart from those of the next, so that one search serves all pairs.
-    stride = runs.size[0] * runs.size[1] + 1
-    starts, ends = runs.starts + runs.owners * stride, runs.ends + runs.owners * stride
-    before = np.concatenate([[0], np.cumsum(ends - starts)])
-
-    def covered(positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many pixels of all masks come before each position."""
-        at = np.searchsorted(starts, positions)
-        # The last run that starts before a position may reach beyond it.
-        beyond = np.where(at > 0, ends[at - 1] - positions, 0) if len(ends) else np.zeros(len(at), dtype=np.int64)
-        return before[at] - np.maximum(beyond, 0)
-
-    shift = second[left.owners] * stride
-    shared = np.concatenate([[0], np.cumsum(covered(left.ends + shift) - covered(left.starts + shift))])
-    return np.diff(shared[left.offsets])
-
-
 def split_columns(runs: Runs) -> tuple[NDArray[np.int64], ...]:
     """Split runs at the columns of the image: owners, columns, tops and bottoms, all (K,), in the order of the runs."""
     height = runs.size[0]

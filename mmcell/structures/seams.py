@@ -6,8 +6,9 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from mmcell.structures.overlaps import find_self_overlaps
 from mmcell.structures.rle import Runs
-from mmcell.structures.run_geometry import clip, intersections
+from mmcell.structures.run_geometry import clip
 
 # Pairs of masks that are compared together: some 20 MB on the way.
 _CHUNK = 1 << 14
@@ -104,21 +105,15 @@ def _matches(
     iou_thr: float,
 ) -> NDArray[np.int64]:
     """Pairs of predictions of one class from different tiles that show one cell, (P, 2)."""
-    # Without empty masks: their boxes all lie in one corner, and each would be a pair with each other one.
-    filled = np.flatnonzero(masks.areas)
-    corners, sides = masks.boxes[filled, :2], masks.boxes[filled, 2:]
-    bounds = shapely.box(*corners.T, *(corners + sides).T)
-    first, second = filled[shapely.STRtree(bounds).query(bounds)]
-    candidates = (first < second) & (tiles[first] != tiles[second]) & (labels[first] == labels[second])
-    pairs = np.stack([first, second], axis=1)[candidates]
+    pairs = find_self_overlaps(masks)
+    pairs = pairs.select((tiles[pairs.first] != tiles[pairs.second]) & (labels[pairs.first] == labels[pairs.second]))
     found = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(pairs), _CHUNK):
-        part = pairs[start : start + _CHUNK]
+        part = pairs.select(np.arange(start, min(start + _CHUNK, len(pairs))))
         # Each mask lies within its own tile, so what both tiles saw of it is what lies in the other's.
-        areas = [clip(masks.select(a), windows[tiles[b]]).areas for a, b in (part.T, part.T[::-1])]
-        shared = intersections(masks, *part.T)
-        union = areas[0] + areas[1] - shared
-        found.append(part[(shared > 0) & (shared >= iou_thr * union)])
+        sides = ((part.first, part.second), (part.second, part.first))
+        union = sum(clip(masks.select(a), windows[tiles[b]]).areas for a, b in sides) - part.pixels
+        found.append(np.stack(sides[0], axis=1)[part.pixels >= iou_thr * union])
     return np.concatenate(found)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from mmcell.structures import fusion
+from mmcell.structures import overlaps
 from mmcell.structures.fusion import Predictions, fuse
 from mmcell.structures.rle import decode
 
@@ -181,7 +181,7 @@ def test_pairs_are_compared_in_parts(monkeypatch):
     rng = np.random.default_rng(0)
     members = [draw_member(rng, 12) for _ in range(3)]
     expected = fuse(members)
-    monkeypatch.setattr(fusion, '_CHUNK', 3)
+    monkeypatch.setattr(overlaps, '_CHUNK', 3)
     assert_equal(fuse(members), expected)
 
 

@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from mmcell.structures import run_geometry
 from mmcell.structures.rle import decode
-from mmcell.structures.run_geometry import box_bitmaps, clip, intersections, place
+from mmcell.structures.run_geometry import box_bitmaps, clip, place
 
 
 def encode(bitmaps):
@@ -67,17 +67,6 @@ def test_one_window_clips_all_masks():
 
 
 @settings(deadline=None, max_examples=100)
-@given(masks(), st.data())
-def test_intersections_are_counted_pixels(bitmaps, data):
-    index = st.integers(0, max(len(bitmaps) - 1, 0))
-    pairs = data.draw(st.lists(st.tuples(index, index), max_size=20)) if len(bitmaps) else []
-    first, second = np.array(pairs, dtype=int).reshape(-1, 2).T
-    expected = (bitmaps[first] & bitmaps[second]).sum(axis=(1, 2))
-    shared = intersections(decode(encode(bitmaps), bitmaps.shape[1:]), first, second)
-    assert shared.tolist() == expected.tolist()
-
-
-@settings(deadline=None, max_examples=100)
 @given(masks(), st.sampled_from([1, 7, 2**22]))
 def test_bitmaps_in_boxes_are_what_the_boxes_cut_out(bitmaps, chunk):
     runs = decode(encode(bitmaps), bitmaps.shape[1:])
@@ -92,4 +81,4 @@ def test_masks_of_a_huge_image():
     size = (50_000, 60_000)
     runs = place(decode(encode(np.ones((1, 3, 4))), (3, 4)), (59_996, 49_997), size)
     assert runs.boxes.tolist() == [[59_996, 49_997, 4, 3]]
-    assert intersections(runs, np.array([0]), np.array([0])).tolist() == [12]
+    assert runs.areas.tolist() == [12]
