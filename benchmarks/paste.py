@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Bar, Case, Options, Row, Task, find_row
 from benchmarks.scene import draw_instances, grid_cost, labels_of
-from mmcell.models import BoxedRLEMaskHead
+from mmcell.models.boxed_mask_head import BoxedRLEMaskHead
 
 _CLASSES, _SIZE = 4, 28
 

@@ -1,45 +1,58 @@
 """mmcell: instance segmentation of dense cells in microscopy images, as a plugin of MMDetection.
 
-Importing it adds our classes to MMDetection's registries, so `custom_imports = dict(imports=['mmcell'])` is all that a
-config needs. The classes themselves are imported when a registry first looks a name up: the converter, the
-synthesizer and the doctor then start in half a second instead of six, and work where torch or mmcv is broken.
+Importing it registers, and does nothing else to its host: MMDetection's registries learn where our classes are, so
+`custom_imports = dict(imports=['mmcell'])` is all that a config needs. The classes themselves are imported when a
+registry first looks a name up: the converter, the synthesizer and the doctor then start in half a second instead of
+six, and work where torch or mmcv is broken. A new class is a new file in one of these packages, listed nowhere.
 """
 
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 
 __version__ = '0.1.0'
 
-#: Which of our packages each of mmdet's registries is to look into.
-_PACKAGES = {
-    'MODELS': 'mmcell.models',
-    'DATASETS': 'mmcell.datasets',
-    'TRANSFORMS': 'mmcell.datasets',
-    'METRICS': 'mmcell.evaluation',
-    'HOOKS': 'mmcell.engine',
-    'PARAM_SCHEDULERS': 'mmcell.engine',
-    'VISUALIZERS': 'mmcell.visualization.visualizer',
+#: Where each of mmdet's registries is to look: in every module of a package, or in one module.
+_PLACES = {
+    'MODELS': ('models',),
+    'TASK_UTILS': ('models',),
+    'DATASETS': ('datasets',),
+    'DATA_SAMPLERS': ('datasets',),
+    'TRANSFORMS': ('datasets', 'datasets.transforms'),
+    'METRICS': ('evaluation',),
+    'HOOKS': ('engine.hooks',),
+    'PARAM_SCHEDULERS': ('engine.schedule',),
+    'VISUALIZERS': ('visualization',),
 }
+
+
+def list_modules(place: str) -> list[str]:
+    """Full names of the modules of a package of ours, without importing it; of a module, that of itself.
+
+    Args:
+        place: Its name below `mmcell`.
+    """
+    folder = Path(__file__).parent.joinpath(*place.split('.'))
+    if not folder.is_dir():
+        return [f'mmcell.{place}']
+    return [f'mmcell.{place}.{module.name}' for module in iter_modules([str(folder)]) if not module.ispkg]
 
 
 def _register() -> None:
     try:
         import mmdet.registry
         from mmengine.config.utils import MODULE2PACKAGE
-
-        from mmcell.compat.messages import silence
-        from mmcell.compat.torchvision import mend_torchvision
     except Exception:  # A broken torch or numpy raises what it likes.
         return  # Whoever needs a registry fails by itself; `tools/doctor.py` names the cure.
-    for name, package in _PACKAGES.items():
+    for name, places in _PLACES.items():
         registry = getattr(mmdet.registry, name)
-        if registry._imported:  # It has looked its names up already and will not do so again.
-            import_module(package)
-        elif package not in registry._locations:
-            registry._locations.append(package)
+        for module in (module for place in places for module in list_modules(place)):
+            if registry._imported:  # It has looked its names up already and will not do so again.
+                import_module(module)
+            elif module not in registry._locations:
+                registry._locations.append(module)
     # MMEngine inherits `mmcell::…` configs only from packages that this table of its names knows.
     MODULE2PACKAGE['mmcell'] = 'mmcell'
-    silence()
-    mend_torchvision()
 
 
 _register()

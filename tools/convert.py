@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcell.cli.command import Parser, run
-from mmcell.converters import LAYOUTS, convert
+from mmcell.converters.base import find_layout, layout_names
+from mmcell.converters.convert import convert
 from mmcell.converters.summary import summarise
 
 
@@ -15,7 +16,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         'also fold0_train.json, fold0_val.json and so on; nothing is written unless all of it is valid.',
         'python tools/convert.py class_tiff path/to/data --out data/cell',
     )
-    parser.add_argument('layout', choices=sorted(LAYOUTS.module_dict), help='layout of the source')
+    parser.add_argument(
+        'layout',
+        metavar='LAYOUT',
+        help=f'layout of the source: {", ".join(layout_names())}; or package.module.Class of your own',
+    )
     parser.add_argument('source', metavar='SRC', help='folder of the data set')
     parser.add_argument('--out', required=True, metavar='DST', help='folder to write to')
     parser.add_argument('--val-ratio', type=float, default=0.2, help='share of images for val (default: 0.2)')
@@ -37,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     conversion = convert(
-        LAYOUTS.get(args.layout)(args.source, args.classes),
+        find_layout(args.layout)(args.source, args.classes),
         args.out,
         val_ratio=args.val_ratio,
         seed=args.seed,

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from mmcell.coco.schema import read_results
 from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
+from mmcell.evaluation.headline import COMPARED, DECIDING
 from mmcell.io.files import write_bytes
 from mmcell.report.scalars import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
-SCORES = {'mAP': 'mAP_1000', 'AP50': 'AP50_1000', 'PQ': 'PQ_pooled'}
+SCORES = {headline.name: headline.score for headline in COMPARED}
 
 _LOG = {'step_seconds': 's / step', 'lowest_loss': 'lowest loss', 'best_epoch': 'best epoch'}
 _NOTES = """\
@@ -70,8 +71,8 @@ def summarise_log(run: Run, folder: str | Path) -> dict[str, float]:
         numbers['step_seconds'] = statistics.median(times)
     if run.loss:
         numbers['lowest_loss'] = min(loss for _, loss in run.loss)
-    if run.val.get('AP50'):
-        numbers['best_epoch'] = max(run.val['AP50'], key=lambda point: point[1])[0]
+    if run.val.get(DECIDING.name):
+        numbers['best_epoch'] = max(run.val[DECIDING.name], key=lambda point: point[1])[0]
     return numbers
 
 
@@ -128,7 +129,14 @@ def _step_times(folder: Path) -> list[float]:
 
 
 def _to_markdown(rows: Sequence[Row]) -> str:
-    header = ['run', 'parameters (M)', *_LOG.values(), *SCORES, 'AP50 gain', f'differs from {rows[0].group}']
+    header = [
+        'run',
+        'parameters (M)',
+        *_LOG.values(),
+        *SCORES,
+        f'{DECIDING.name} gain',
+        f'differs from {rows[0].group}',
+    ]
     lines = [header, ['---'] + ['---:'] * (len(header) - 2) + ['---']]
     for row in rows:
         lines.append(
@@ -137,7 +145,7 @@ def _to_markdown(rows: Sequence[Row]) -> str:
                 f'{row.parameters / 1e6:.2f}',
                 *(_show(row.log.get(key), '.4g') for key in _LOG),
                 *(_show_interval(row.scores.get(name)) for name in SCORES),
-                _show_interval(row.gain('AP50'), '+.3f'),
+                _show_interval(row.gain(DECIDING.name), '+.3f'),
                 '<br>'.join(f'`{_escape(line)}`' for line in row.differs) or 'baseline',
             ]
         )

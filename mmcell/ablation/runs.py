@@ -25,6 +25,7 @@ from mmcell.config import diff_configs, load_config
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation import pool_truths
+from mmcell.evaluation.headline import DECIDING
 from mmcell.io.files import read_json
 
 Stage = Literal['train', 'resume', 'test', 'done']
@@ -144,7 +145,7 @@ def find_progress(experiment: Experiment) -> Progress:
     """How far an experiment is, by its files.
 
     Training is finished when the checkpoint of the last epoch is there; the test, when `test/metrics.json` is newer
-    than the checkpoint it names: the one of highest AP50, else the last.
+    than the checkpoint it names: the one in which :data:`DECIDING` is highest, else the last.
 
     Raises:
         InputError: If the folder holds a run with other settings.
@@ -159,7 +160,7 @@ def find_progress(experiment: Experiment) -> Progress:
     _check_settings(experiment)
     if reached < length:
         return Progress('resume', reached, latest)
-    best = _newest(experiment.folder, rf'best_segm_AP50_1000_{unit}_(\d+)\.pth')[1] or latest
+    best = _newest(experiment.folder, rf'{DECIDING.best_checkpoint}{unit}_(\d+)\.pth')[1] or latest
     return Progress('done' if _is_tested(experiment.folder, best) else 'test', reached, best)
 
 

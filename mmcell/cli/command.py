@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmcell.errors import InputError, InputErrors, Interrupted
 
 #: What a process of several says when another one has gone; mmcell.cli.torchrun then looks for that one's error.
 LOST = 'lost the connection to another process'
-#: How gloo and NCCL say that.
-_LOST = re.compile('closed by peer|reset by peer|Broken pipe|remote process exited')
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,7 +74,7 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
 
     0 on success, 2 on bad input (one line per error on standard error), 130 on Ctrl-C, 143
     for a training that was asked to end by SIGTERM. Anything else is our bug and
-    keeps its traceback.
+    keeps its traceback; processes of torchrun leave that to it, which prints the first alone.
     """
     try:
         main(argv)
@@ -84,23 +82,6 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     except (InputError, InputErrors) as error:
         _report(str(error))
         raise SystemExit(2) from None
-    except RuntimeError as error:
-        # torch hands an error of a worker process on as the text of its traceback.
-        _, found, message = str(error).rpartition('mmcell.errors.InputError: ')
-        if found:
-            _report(message.splitlines()[0])
-            raise SystemExit(2) from None
-        if 'mmcell.datasets.worker_notes' in sys.modules:
-            images = sys.modules['mmcell.datasets.worker_notes'].find_images(str(error))
-            if images is not None:
-                problem = 'a data worker was killed while it loaded this; '
-                cure = 'free memory, or set num_workers=0 in the dataloader of the config to see why'
-                _report(f'{", ".join(images) or "data"}: {problem}{cure}')
-                raise SystemExit(2) from None
-        if _is_one_of_several() and _LOST.search(str(error)):
-            _report(LOST)
-            raise SystemExit(1) from None
-        raise
     except Interrupted as stop:
         if stop.message:
             print(stop.message, file=sys.stderr)
@@ -112,17 +93,44 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         # The reader went away (`| head`): not an error, and flushing again at exit would raise once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except Exception as error:
+        if isinstance(error, RuntimeError) and (cause := _explain(error)) is not None:
+            _report(str(cause))
+            raise SystemExit(2) from None
+        if _is_lost_connection(error):
+            _report(LOST)
+        elif 'TORCHELASTIC_ERROR_FILE' in os.environ:
+            details = {'py_callstack': traceback.format_exc(), 'timestamp': str(int(time.time()))}
+            _leave({'message': f'{type(error).__name__}: {error}', 'extraInfo': details})
+        else:
+            raise
+        raise SystemExit(1) from None
     raise SystemExit(0)
 
 
-def _is_one_of_several() -> bool:
-    return int(os.environ.get('WORLD_SIZE', 1)) > 1
+def _explain(error: RuntimeError) -> InputError | None:
+    """What the data workers say about it, if there are any."""
+    notes = sys.modules.get('mmcell.datasets.worker_notes')
+    return None if notes is None else notes.explain(error)
+
+
+def _is_lost_connection(error: Exception) -> bool:
+    """Whether torch says that another process is gone. Of gloo's errors it does not: they are plain RuntimeErrors."""
+    distributed = sys.modules.get('torch.distributed')
+    return distributed is not None and isinstance(error, getattr(distributed, 'DistError', ()))
 
 
 def _report(message: str) -> None:
     """Print an error, one line or several; processes of torchrun leave it to that, or each would print it."""
-    if file := os.environ.get('TORCHELASTIC_ERROR_FILE'):
-        Path(file).write_text(json.dumps({'message': message, 'timestamp': int(time.time())}))
+    if 'TORCHELASTIC_ERROR_FILE' in os.environ:
+        _leave(message)
         return
     for line in message.splitlines():
         print(f'error: {line}', file=sys.stderr)
+
+
+def _leave(message: str | dict[str, Any]) -> None:
+    """Leave an error for torchrun, in the file and the form in which it looks for one."""
+    now = time.time()
+    content = {'message': message, 'timestamp': int(now), 'time': now}
+    Path(os.environ['TORCHELASTIC_ERROR_FILE']).write_text(json.dumps(content))

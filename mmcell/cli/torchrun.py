@@ -55,15 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def describe_failure(error: ChildFailedError) -> tuple[list[str], int]:
     """What to print about processes of this machine that failed, and the exit status.
 
-    The first failure that says why is the cause, else the first. Processes that lost their connection to another one,
-    as gloo notices within milliseconds, or that torchrun stopped thereafter, count only where there is nothing else.
+    Bad input is the cause if a process names some, else that a process was killed, else what failed first: an error is
+    left in a file before its process ends, and the others notice that end within milliseconds. Processes that lost
+    their connection to another one, or that torchrun stopped thereafter, count only where there is nothing else.
     """
 
-    def order(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, int, int]:
+    def order(item: tuple[int, ProcessFailure]) -> tuple[int, float, int]:
         rank, failure = item
         message = _message(failure)
-        is_victim = message == LOST or (message is None and failure.exitcode == -signal.SIGTERM)
-        return is_victim, message is None, failure.timestamp, rank
+        if message == LOST or (message is None and failure.exitcode == -signal.SIGTERM):
+            kind = 3
+        elif isinstance(message, str):
+            kind = 0
+        else:
+            kind = 1 if failure.exitcode < 0 else 2
+        # torchrun itself counts whole seconds.
+        return kind, failure.error_file_data.get('time', failure.timestamp), rank
 
     rank, failure = min(error.failures.items(), key=order)
     message = _message(failure)
@@ -71,18 +78,20 @@ def describe_failure(error: ChildFailedError) -> tuple[list[str], int]:
     where = f'rank {rank} (local rank {failure.local_rank} on {socket.gethostname()})'
     if message == LOST:
         return [f'{where} {LOST}; look for the error of that one on the other machines'], 1
-    if message is not None:
+    if isinstance(message, str):
         return message.splitlines(), max(status, 2)  # torchrun may have stopped it on its way out
     if status < 0:
         name = failure.signal_name()
         return [f'{where} was killed by {name} (exitcode {status}); the others were stopped'], 128 - status
+    if message is not None:
+        print(message['extraInfo']['py_callstack'], end='', file=sys.stderr)
     return [f'{where} failed with exit status {status}, see above; the others were stopped'], status
 
 
-def _message(failure: ProcessFailure) -> str | None:
-    """What the process left for us by :func:`mmcell.cli.command.run`."""
+def _message(failure: ProcessFailure) -> str | dict | None:
+    """What the process left for us by :func:`mmcell.cli.command.run`: a line or more, or a traceback in a dict."""
     message = failure.error_file_data['message']
-    return message if isinstance(message, str) and message != '<NONE>' else None
+    return message if message != '<NONE>' else None
 
 
 if __name__ == '__main__':

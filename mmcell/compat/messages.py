@@ -9,8 +9,9 @@ from __future__ import annotations
 import builtins
 import logging
 import warnings
+from types import ModuleType
 
-from mmengine.logging import MMLogger, logger
+from mmcell.compat.imports import after_import
 
 #: What MMDetection and MMEngine say at every start.
 MESSAGES = frozenset(
@@ -31,15 +32,20 @@ def _print(*values: object, **options: object) -> None:
         builtins.print(*values, **options)
 
 
-def _handle(self: MMLogger, record: logging.LogRecord) -> None:
+def _handle(self: logging.Logger, record: logging.LogRecord) -> None:
     if record.getMessage() not in MESSAGES:
         logging.Logger.handle(self, record)
 
 
 def silence() -> None:
-    """Drop :data:`MESSAGES` in this process. A worker process that is spawned does so when it imports mmcell."""
-    # The two ways out of mmengine's `print_log`; neither has a setting, and a run makes loggers of its own.
-    logger.print = _print
-    MMLogger.handle = _handle
+    """Drop :data:`MESSAGES` in this process, and what tifffile logs about a broken file that we refuse ourselves."""
+    after_import('mmengine.logging.logger', _silence_mmengine)
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)
     # torch, of a checkpoint that is no checkpoint: we refuse it in one line that says so.
     warnings.filterwarnings('ignore', 'Detected pickle protocol', UserWarning, r'torch\._weights_only_unpickler')
+
+
+def _silence_mmengine(module: ModuleType) -> None:
+    # The two ways out of mmengine's `print_log`; neither has a setting, and a run makes loggers of its own.
+    module.print = _print
+    module.MMLogger.handle = _handle

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
+from mmcell.compat.imports import before_import
 from mmcell.errors import InputError
 
 _KEPT = []  # torch forgets operators when their library is deleted
 
 
-class _BeforeTorchvision(MetaPathFinder):
-    """Finds nothing, but is asked first when torchvision is imported, by whomever.
+def mend_torchvision() -> None:
+    """From now on torchvision can be imported whatever torch it is compiled for; costs nothing until it is.
 
     PyPI's torchvision is compiled for PyPI's torch, which is the CUDA one. Beside another build of the same version,
     such as the CPU's, its operators do not load, and the import breaks off where they are described for the compiler
-    although the rest is Python: transforms, layers, models. mmengine's runner imports it to log its version. So the
-    operators that are described are declared first; they exist then without an implementation, and calling one says so.
+    although the rest is Python: transforms, layers, models. So the operators that are described are declared first;
+    they exist then without an implementation, and calling one says so.
     """
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == 'torchvision':
-            sys.meta_path.remove(self)
-            _declare_missing_operators()
-
-
-def mend_torchvision() -> None:
-    """From now on torchvision can be imported whatever torch it is compiled for; costs nothing until it is."""
-    if 'torchvision' not in sys.modules and not any(isinstance(each, _BeforeTorchvision) for each in sys.meta_path):
-        sys.meta_path.insert(0, _BeforeTorchvision())
+    before_import('torchvision', _declare_missing_operators)
 
 
 def import_torchvision() -> ModuleType:
@@ -40,12 +29,12 @@ def import_torchvision() -> ModuleType:
     Raises:
         InputError: If torchvision is not installed or does not fit the installed torch.
     """
-    cure = 'install the release that belongs to your torch, or, without its operators: tools/setup.sh --force'
+    cure = 'install the release that belongs to your torch, or do without its operators: call mmcell.compat.install()'
     try:
         import torchvision
     except ModuleNotFoundError:
-        raise InputError('torchvision', 'is not installed', cure) from None
-    except RuntimeError as error:
+        raise InputError('torchvision', 'is not installed', 'run tools/setup.sh --force') from None
+    except Exception as error:  # a RuntimeError, and what follows from half an import the next time
         raise InputError('torchvision', f'does not fit the installed torch ({error})', cure) from None
     return torchvision
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,15 +13,46 @@ import numpy as np
 from mmengine.registry import Registry
 from numpy.typing import NDArray
 
+from mmcell import list_modules
 from mmcell.errors import InputError
 from mmcell.io.images import read_image_and_opacity
 from mmcell.structures.rle import Instances, Runs
 
 #: Every source layout, by the name that `tools/convert.py` takes.
-LAYOUTS = Registry('layout', scope='mmcell', locations=['mmcell.converters'])
+LAYOUTS = Registry('layout', scope='mmcell', locations=list_modules('converters'))
 
 #: Suffixes of the formats that :func:`mmcell.io.images.read_image` reads.
 IMAGE_SUFFIXES = frozenset({'.png', '.tif', '.tiff', '.jpg', '.jpeg'})
+
+
+def layout_names() -> list[str]:
+    """Names of all layouts of ours, sorted."""
+    LAYOUTS.import_from_location()
+    return sorted(LAYOUTS.module_dict)
+
+
+def find_layout(name: str) -> type[Layout]:
+    """The class of a layout.
+
+    Args:
+        name: A name in :data:`LAYOUTS`, or `package.module.Class` for a :class:`Layout` of another repository.
+
+    Raises:
+        InputError: If there is none.
+    """
+    if name in layout_names():
+        return LAYOUTS.get(name)
+    module, _, class_name = name.rpartition('.')
+    if not module:
+        cure = f'choose from {", ".join(layout_names())}, or name a class of your own as package.module.Class'
+        raise InputError('LAYOUT', f'is {name!r}, which is none', cure)
+    try:
+        found = getattr(import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        raise InputError('LAYOUT', f'cannot be imported ({error})', 'set PYTHONPATH to the folder of it') from None
+    if not (isinstance(found, type) and issubclass(found, Layout)):
+        raise InputError('LAYOUT', f'{name} is no layout', 'derive it from mmcell.converters.Layout')
+    return found
 
 
 @dataclass(frozen=True)

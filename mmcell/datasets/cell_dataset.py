@@ -45,11 +45,12 @@ class CellDataset(CocoDataset):
         super().__init__(*args, **kwargs)
 
     def prepare_data(self, idx: int) -> Any:
-        """Load an image and put it through the pipeline; a worker process says first which."""
+        """Load an image and put it through the pipeline; a worker process notes which."""
         data_info = self.get_data_info(idx)
-        if get_worker_info() is not None:
-            self._notes.note(data_info['img_path'])
-        return self.pipeline(data_info)
+        if get_worker_info() is None:
+            return self.pipeline(data_info)
+        with self._notes.loading(data_info['img_path']):
+            return self.pipeline(data_info)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images of the json with their instances, ordered by image id."""

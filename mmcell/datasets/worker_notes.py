@@ -1,20 +1,26 @@
-"""Which image each data worker is loading, so that one that is killed can be named with its image.
+"""What each data worker is at, so that the main process can say which image failed, and why.
 
-A worker that is killed, as by the kernel when memory runs out, cannot say what it was at; torch only knows its process
-id. So each worker keeps a small file with the path of its image, in a folder that goes with the process that made it.
+torch hands an error of a worker on as the text of its traceback, and of a worker that is killed, as by the kernel when
+memory runs out, it knows the process id alone. So each worker keeps a small file with the image that it is loading or
+the error that it met, in a folder that goes with the process that made it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import multiprocessing
 import os
-import re
 import shutil
 import tempfile
+import traceback
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-_LOST = re.compile(r'DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)')
+from mmcell.errors import InputError
+
 _folders: set[str] = set()
 
 
@@ -30,10 +36,20 @@ class WorkerNotes:
         _folders.add(self.folder)
         weakref.finalize(maker, _remove, self.folder, os.getpid())
 
-    def note(self, path: str) -> None:
-        """Say that this process is loading an image."""
+    @contextlib.contextmanager
+    def loading(self, path: str) -> Iterator[None]:
+        """Within, this process loads an image; an :class:`InputError` is noted and goes on."""
+        self._note({'image': path})
+        try:
+            yield
+        except InputError as error:
+            self._note({'error': [error.where, error.problem, error.cure]})
+            raise
+        self._note({})
+
+    def _note(self, content: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # a full disk, or the maker is gone: no reason to stop
-            Path(self.folder, str(os.getpid())).write_text(path)
+            Path(self.folder, str(os.getpid())).write_text(json.dumps(content))
 
 
 def _remove(folder: str, process: int) -> None:
@@ -42,17 +58,37 @@ def _remove(folder: str, process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_images(message: str) -> list[str] | None:
-    """The images that data workers were loading when torch said that these were lost.
+def explain(error: RuntimeError) -> InputError | None:
+    """What the workers' notes say about an error that came out of torch's data loader.
 
     Args:
-        message: The text of torch's error.
+        error: The error, as it was raised in the main process.
 
     Returns:
-        Paths, as far as they are known; None if the error is another one.
+        The error that a worker met, or one that names the images of workers that were killed; None if it is another
+        matter.
     """
-    found = _LOST.search(message)
-    if found is None:
+    modules = [frame.f_globals.get('__name__', '') for frame, _ in traceback.walk_tb(error.__traceback__)]
+    loaders = [module.startswith('torch.utils.data') for module in modules]
+    if not any(loaders):
         return None
-    notes = [Path(folder, pid) for folder in sorted(_folders) for pid in found[1].split(', ')]
-    return [note.read_text() for note in notes if note.is_file()]
+    notes = _read_notes()
+    for note in notes.values():
+        if 'error' in note:
+            return InputError(*note['error'])
+    if not loaders[-1]:  # the loader has only passed on what a worker raised
+        return None
+    alive = {process.pid for process in multiprocessing.active_children()}
+    images = [note['image'] for process, note in notes.items() if 'image' in note and process not in alive]
+    problem = 'a data worker was killed while it loaded this'
+    cure = 'free memory, or set num_workers=0 in the dataloader of the config to see why'
+    return InputError(', '.join(images) or 'data', problem, cure)
+
+
+def _read_notes() -> dict[int, dict[str, Any]]:
+    """Notes by process id; one that was being written is left out."""
+    notes = {}
+    for path in (path for folder in sorted(_folders) for path in Path(folder).iterdir()):
+        with contextlib.suppress(OSError, ValueError):
+            notes[int(path.name)] = json.loads(path.read_text())
+    return notes

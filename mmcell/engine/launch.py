@@ -14,7 +14,6 @@ from mmengine.runner import Runner
 from mmcell.config import load_config
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
-from mmcell.io import checkpoints  # noqa: F401 mmengine then loads checkpoints safely
 
 
 def config_from(args: Namespace) -> Config:

@@ -1,4 +1,7 @@
-"""Evaluation of dense instance segmentation, from RLE: COCO AP, cell metrics, confusion, intervals."""
+"""Evaluation of dense instance segmentation, from RLE: COCO AP, cell metrics, confusion, intervals.
+
+The classes for MMDetection's loops are found by their files, listed nowhere.
+"""
 
 from mmcell.coco.results import sort_results, to_results
 from mmcell.coco.truth import Truth, load_truth, pool_truths
@@ -6,14 +9,11 @@ from mmcell.evaluation.bootstrap import Interval, Sampled, bootstrap_cells, boot
 from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
 from mmcell.evaluation.confusion import confusion_matrix
 from mmcell.evaluation.label_maps import to_label_map
-from mmcell.evaluation.metrics import CellMetric, DenseCocoMetric
 from mmcell.evaluation.nuclei import CellScores, evaluate_cells, find_overlap, pick_threshold
 
 __all__ = [
-    'CellMetric',
     'CellScores',
     'CocoScores',
-    'DenseCocoMetric',
     'Interval',
     'Sampled',
     'Truth',

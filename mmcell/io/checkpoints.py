@@ -1,8 +1,7 @@
 """Reading checkpoints: weights and numbers, and never a line of code.
 
-A pickle can run any program while it is loaded, and mmengine falls back to plain unpickling when the safe way fails.
-Once this module is imported, mmengine reads local files by :func:`load_checkpoint` as well, wherever it does so:
-weights of a backbone, a checkpoint to go on from, one to test.
+A pickle can run any program while it is loaded. mmengine itself reads files this way once
+:func:`mmcell.compat.install` is called.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner.checkpoint import CheckpointLoader, load_state_dict
+from mmengine.runner.checkpoint import load_state_dict
 from numpy._core import multiarray
 from torch import nn
 
@@ -87,12 +86,6 @@ def weights_of(content: dict[str, Any]) -> dict[str, torch.Tensor]:
         return {}
     # What DistributedDataParallel puts in front.
     return {re.sub(r'^module\.', '', str(name)): value for name, value in state.items() if torch.is_tensor(value)}
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
-def load_from_local(filename: str, map_location: Any) -> dict[str, Any]:
-    """mmengine's loader of local files, by :func:`load_checkpoint`."""
-    return load_checkpoint(Path(filename).expanduser(), map_location or 'cpu')
 
 
 def _get_statistic(owner: type, name: str) -> Any:

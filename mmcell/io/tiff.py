@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,6 @@ from typing import Any
 from mmcell.errors import InputError
 from mmcell.io.headers import HEADER_BYTES, jpeg2000_size, jpeg_size
 from mmcell.io.limits import MAX_IMAGE_BYTES
-
-# tifffile logs what it cannot parse; we raise instead.
-logging.getLogger('tifffile').setLevel(logging.CRITICAL)
 
 #: Compressions that we read, and how many bytes one byte of each can stand for at most. Others have no such bound, or
 #: decoders that take more memory than the pixels.

@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.models.timm_weights import fetch_weights, find_model, import_timm, read_weights
 
 
@@ -70,6 +71,24 @@ class TimmBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self._freeze()
 
+    @classmethod
+    def check_pretrained(cls, backbone: Mapping[str, Any], neck: Mapping[str, Any] | None = None) -> None:
+        """Refuse a backbone that cannot be built or whose weights cannot be had; fetches published weights.
+
+        Args:
+            backbone: Its config.
+            neck: Config of the neck; its `in_channels` have to be those of the features.
+
+        Raises:
+            InputError: If so.
+        """
+        model = cls(**{key: value for key, value in backbone.items() if key != 'type'})
+        wanted = (neck or {}).get('in_channels', model.channels)
+        if list(wanted) != model.channels:
+            problem = f'is {list(wanted)}, which {model.name} does not give'
+            raise InputError('model.neck.in_channels', problem, f'set {model.channels}')
+        model.init_weights()
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps (N, channels[i], H / strides[i], W / strides[i]) of images (N, 3, H, W)."""
         maps = self.net(x)
@@ -84,8 +103,15 @@ class TimmBackbone(BaseModule):
             InputError: If they cannot be had or are another model's.
         """
         init_cfg = self.init_cfg or {}
-        if 'prefix' in init_cfg:
+        if 'prefix' in init_cfg and '://' in init_cfg['checkpoint']:
             super().init_weights()
+        elif 'prefix' in init_cfg:
+            weights, prefix = (
+                weights_of(load_checkpoint(init_cfg['checkpoint'])),
+                f'{init_cfg["prefix"].rstrip(".")}.net.',
+            )
+            part = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+            self._load(init_cfg['checkpoint'], part)
         elif 'checkpoint' in init_cfg:
             self._load(init_cfg['checkpoint'], read_weights(init_cfg['checkpoint']))
         elif self.pretrained:
@@ -120,26 +146,6 @@ class TimmBackbone(BaseModule):
             module.training = False
             for weight in module.parameters(recurse=False):
                 weight.requires_grad_(False)
-
-
-def check_timm_backbone(backbone: Mapping[str, Any], neck: Mapping[str, Any] | None = None) -> None:
-    """Refuse a :class:`TimmBackbone` that cannot be built or whose weights cannot be had; fetches published weights.
-
-    Args:
-        backbone: Config of the backbone.
-        neck: Config of the neck; its `in_channels` have to be those of the features.
-
-    Raises:
-        InputError: If so.
-    """
-    settings = {key: value for key, value in backbone.items() if key != 'type'}
-    model = TimmBackbone(**settings)
-    wanted = (neck or {}).get('in_channels', model.channels)
-    if list(wanted) != model.channels:
-        raise InputError(
-            'model.neck.in_channels', f'is {list(wanted)}, which {model.name} does not give', f'set {model.channels}'
-        )
-    model.init_weights()
 
 
 def _create(name: str, **kwargs: Any) -> nn.Module:

@@ -19,7 +19,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from mmcell.cli.command import Parser
 from mmcell.errors import raise_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +233,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputError: If there is one with the data.
         InputErrors: If there are several.
     """
+    # Imported here: it makes this process one of our tools.
+    from mmcell.cli.command import Parser
+
     parser = Parser(
         'Check the installation and name a cure for each problem. With DATA, read every image, annotation and mask of '
         'a converted data set instead, and say what is in it.',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +10,11 @@ from typing import Any
 
 from mmcell.coco.schema import is_number
 from mmcell.errors import InputError
+from mmcell.evaluation.headline import COMPARED
 from mmcell.io.files import read_bytes
 
-#: Heading of each chart of validation numbers, and the keys that it takes: ours, then stock MMDetection's.
-VAL_CHARTS = {
-    'mAP': r'segm/mAP_1000|coco/segm_mAP',
-    'AP50': r'segm/AP50_1000|coco/segm_mAP_50',
-    'PQ': r'cell/PQ_pooled',
-}
+#: Heading of each chart of validation numbers, and the keys that it takes: ours, then MMDetection's.
+VAL_CHARTS = {headline.name: (headline.logged, headline.logged_by_mmdet) for headline in COMPARED}
 
 Points = list[tuple[float, float]]
 
@@ -57,9 +53,9 @@ def read_run(folder: str | Path) -> Run:
                 continue
             if is_measured(entry.get('loss')):
                 loss[step] = entry['loss']
-            for heading, pattern in VAL_CHARTS.items():
+            for heading, keys in VAL_CHARTS.items():
                 # What came later, after a resume, takes the place of what came before.
-                found = [entry[key] for key in entry if re.fullmatch(pattern, key) and is_measured(entry[key])]
+                found = [entry[key] for key in keys if is_measured(entry.get(key))]
                 if found:
                     val.setdefault(heading, {})[step] = found[0]
     return Run(

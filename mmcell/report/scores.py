@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmcell.evaluation import confusion_matrix, evaluate_cells, evaluate_coco, load_truth
+from mmcell.evaluation.headline import HEADLINES
+
 
 @dataclass(frozen=True)
 class Scores:
@@ -37,9 +40,6 @@ def score_results(truth: str | Path, results: Sequence[Mapping[str, Any]], score
     Raises:
         InputError: If they do not fit.
     """
-    # Imported here: the metrics register with MMDetection, which takes seconds to import.
-    from mmcell.evaluation import confusion_matrix, evaluate_cells, evaluate_coco, load_truth
-
     loaded = load_truth(truth)
     coco = evaluate_coco(loaded, results)
     cells = evaluate_cells(loaded, results, score_thr)
@@ -59,6 +59,7 @@ def score_results(truth: str | Path, results: Sequence[Mapping[str, Any]], score
     ]
     overall = [coco.mean(limit, iou) for limit, iou in precision.values()]
     rows.append(('all', overall + [cells.pooled(ratio) for ratio in pooled]))
-    headline = dict(zip(precision, overall[:2])) | {name: cells.pooled(name) for name in ('PQ', 'AJI', 'Dice', 'F1')}
+    numbers = {**coco.as_dict(), **cells.as_dict()}
+    headline = {each.title: numbers[each.score] for each in HEADLINES}
     matrix = confusion_matrix(loaded, results, score_thr)
     return Scores(headline, [*precision, *pooled], rows, matrix.tolist())

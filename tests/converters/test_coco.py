@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from mmcell.converters import Coco
+from mmcell.converters.coco import Coco
 from mmcell.errors import InputError
 
 SIZE = (24, 30)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmcell.converters import LAYOUTS, convert
-from mmcell.datasets import CellDataset
+from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.errors import InputError
 
 

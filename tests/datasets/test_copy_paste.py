@@ -8,7 +8,7 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
 from mmcell.converters import LAYOUTS, convert
-from mmcell.datasets import CopyPasteCells
+from mmcell.datasets.transforms.copy_paste import CopyPasteCells
 from mmcell.structures.label_map_masks import LabelMapMasks
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from mmdet.datasets.transforms import RandomFlip
 
-from mmcell.datasets import RandomQuarterTurn
+from mmcell.datasets.transforms.rotate import RandomQuarterTurn
 
 
 @pytest.mark.parametrize('seed', range(8))

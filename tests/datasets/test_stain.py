@@ -5,8 +5,9 @@ import pytest
 import tifffile
 from skimage.color import hed2rgb, rgb2hed
 
-from mmcell.datasets import LoadCellImage, NormalizeStain, RandomHEDJitter
-from mmcell.datasets.transforms.normalize_stain import REFERENCE, WHITE, estimate_stains
+from mmcell.datasets.loading import LoadCellImage
+from mmcell.datasets.transforms.normalize_stain import REFERENCE, WHITE, NormalizeStain, estimate_stains
+from mmcell.datasets.transforms.stain import RandomHEDJitter
 from mmcell.errors import InputError
 
 SCALE = np.log(1e6)  # of scikit-image's stains

@@ -10,7 +10,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 
 from mmcell.config import load_config
-from mmcell.datasets import ChainedResize, LimitLongEdge, LoadCellImage, RandomBrightness
+from mmcell.datasets.loading import LoadCellImage
+from mmcell.datasets.transforms.colour import RandomBrightness
+from mmcell.datasets.transforms.resize import ChainedResize, LimitLongEdge
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(0)

@@ -7,7 +7,8 @@ from mmdet.registry import DATASETS
 from mmengine.registry import DefaultScope
 
 from mmcell.converters import LAYOUTS, convert
-from mmcell.datasets import CellDataset, RandomZoomCrop
+from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.datasets.transforms.zoom_crop import RandomZoomCrop
 from mmcell.structures.label_map_masks import LabelMapMasks
 
 

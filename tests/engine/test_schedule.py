@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.registry import PARAM_SCHEDULERS
 
-from mmcell.engine import WarmupCosineLR
+from mmcell.engine.schedule import WarmupCosineLR
 
 
 @pytest.mark.parametrize(('epochs', 'epoch_length'), [(60, 7), (4, 1), (3, 10)])

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from mmcell.coco.submission import RESULTS_NAME, validate_submission
-from mmcell.converters import ClassTiff, Coco, convert
+from mmcell.converters import convert
+from mmcell.converters.class_tiff import ClassTiff
+from mmcell.converters.coco import Coco
 from mmcell.errors import InputError
 from mmcell.io.files import read_json, relative_name
 from mmcell.structures.rle import decode, encode_label_map
@@ -175,7 +177,8 @@ def report(truth_json: Path, results_json: Path) -> None:
 
 
 def train(truth_json: Path, results_json: Path) -> None:
-    from mmcell.datasets import CellDataset, LoadCellAnnotations
+    from mmcell.datasets.cell_dataset import CellDataset
+    from mmcell.datasets.loading_masks import LoadCellAnnotations
 
     dataset = CellDataset(
         ann_file=str(truth_json), data_prefix=dict(img=str(truth_json.parent / 'images')), pipeline=[]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcell.models import CBAM
+from mmcell.models.cbam import CBAM
 
 
 def sigmoid(x):

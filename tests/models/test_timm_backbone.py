@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.runner import load_state_dict
 
 from mmcell.errors import InputError
-from mmcell.models.timm_backbone import TimmBackbone, check_timm_backbone
+from mmcell.models.timm_backbone import TimmBackbone
 from mmcell.models.timm_weights import import_timm
 
 #: Four stages of one block each.
@@ -106,7 +106,7 @@ def test_a_resnet_has_its_stem_as_first_stage(timm):
 def test_what_cannot_be_had_is_refused_in_one_line(whole, tmp_path):
     def message(neck=None, **settings) -> str:
         with pytest.raises(InputError) as error:
-            check_timm_backbone(dict(TINY, **settings), neck)
+            TimmBackbone.check_pretrained(dict(TINY, **settings), neck)
         assert '\n' not in str(error.value)
         return str(error.value)
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(whole, tmp_path):
     path = save(whole.state_dict(), tmp_path / 'whole.pth')
     assert 'such as stages.3.downsample.1.weight' in message(init_cfg=pretrained(path), dims=(8, 16, 24, 40))
     assert 'set [8, 16, 24, 32]' in message(neck=dict(in_channels=[256, 512, 1024, 2048]))
-    check_timm_backbone(dict(TINY, init_cfg=pretrained(path)), dict(in_channels=[8, 16, 24, 32]))
+    TimmBackbone.check_pretrained(dict(TINY, init_cfg=pretrained(path)), dict(in_channels=[8, 16, 24, 32]))
 
 
 def test_published_weights_without_a_network(monkeypatch, tmp_path):
@@ -127,7 +127,7 @@ def test_published_weights_without_a_network(monkeypatch, tmp_path):
     with pytest.raises(
         InputError, match=r'cannot be fetched .*model.safetensors of timm/convnextv2_atto.fcmae_ft_in1k'
     ):
-        check_timm_backbone(dict(type='TimmBackbone', name='convnextv2_atto', pretrained=True))
+        TimmBackbone.check_pretrained(dict(type='TimmBackbone', name='convnextv2_atto', pretrained=True))
 
 
 def test_models_without_such_stages():

@@ -6,13 +6,14 @@ import importlib.util
 import os
 from pathlib import Path
 
-import mmdet.datasets
-import mmdet.evaluation
-import mmdet.models  # noqa: F401
+import mmdet.registry
 
-from mmcell import datasets, engine, evaluation, models, visualization  # noqa: F401
 from mmcell.cli.command import run
-from mmcell.engine.hooks import interruption, launch  # noqa: F401
+from mmcell.engine import launch  # noqa: F401
+from mmcell.engine.hooks import interruption  # noqa: F401
+
+for name in ('MODELS', 'DATASETS', 'TRANSFORMS', 'METRICS', 'HOOKS', 'PARAM_SCHEDULERS', 'VISUALIZERS'):
+    getattr(mmdet.registry, name).import_from_location()
 
 _TRAIN = Path(__file__).resolve().parents[2] / 'tools/train.py'
 

@@ -1,1 +1,1 @@
-"""Hooks of a run: resume, checkpoints, interruption, accumulation."""
+"""Hooks of a run: resume, checkpoints, interruption, accumulation. Each is a file, listed nowhere."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 from mmdet.registry import HOOKS
-from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.dist import barrier, is_main_process
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
@@ -19,22 +20,8 @@ from mmcell.io.files import atomic_path
 
 #: The checkpoint of a run that was interrupted in the midst of an epoch; it goes when the next one is saved.
 INTERRUPTED = 'interrupted.pth'
-#: What :func:`mmcell.io.files.atomic_path` calls the unfinished files of a training.
+#: Unfinished files of a training: what :class:`_WholeSaves` and :func:`mmcell.io.files.atomic_path` call them.
 _LEFTOVER = re.compile(r'\.((epoch_|iter_|best_|interrupted\.).+\.pth|last_checkpoint\..+)')
-
-
-class AtomicBackend(LocalBackend):
-    """mmengine's local files, of which a reader sees the old one or the new one, after a loss of power too."""
-
-    def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write `filepath`; what is written is on the disk before it takes the old file's place."""
-        with atomic_path(filepath) as temporary, temporary.open('wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-register_backend('local', AtomicBackend, force=True, prefixes='')
 
 
 @HOOKS.register_module()
@@ -77,7 +64,7 @@ class SafeCheckpointHook(CheckpointHook):
         self._save(runner, INTERRUPTED, {'epoch': runner.epoch, 'iter': runner.iter + 1})
 
     def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
-        runner.save_checkpoint(
+        self._whole(runner).save_checkpoint(
             self.out_dir,
             name,
             self.file_client_args,
@@ -90,18 +77,74 @@ class SafeCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             path = self.file_backend.join_path(self.out_dir, name)
-            AtomicBackend().put(str(path).encode(), Path(runner.work_dir) / 'last_checkpoint')
+            with atomic_path(Path(runner.work_dir) / 'last_checkpoint') as temporary:
+                temporary.write_text(str(path))
+                _flush(temporary)
             if name != INTERRUPTED and isinstance(self.file_backend, LocalBackend):
                 Path(self.out_dir, INTERRUPTED).unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        super()._save_best_checkpoint(runner, metrics)
+        super()._save_best_checkpoint(self._whole(runner), metrics)
         self._remove_outdated()
+
+    def _whole(self, runner: Runner) -> Runner | _WholeSaves:
+        return _WholeSaves(runner) if isinstance(self.file_backend, LocalBackend) else runner
 
     def _remove_outdated(self) -> None:
         if isinstance(self.file_backend, _LateRemoval):
             best = getattr(self, 'best_ckpt_path_dict', None) or {0: getattr(self, 'best_ckpt_path', None)}
             self.file_backend.remove_outdated(self.out_dir, keep={self.last_ckpt, *best.values()})
+
+
+class _WholeSaves:
+    """A runner whose checkpoints take their name once they are on the disk, all of them.
+
+    Whoever reads sees the old checkpoint or the new one, after a loss of power too. All else is the runner's.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *arguments: Any, **settings: Any) -> None:
+        """Save under another name, the same in all processes, since each may write a part; then rename.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        target, unfinished = (Path(out_dir, name) for name in (filename, f'.{Path(filename).stem}.unfinished.pth'))
+        try:
+            self._runner.save_checkpoint(out_dir, unfinished.name, *arguments, **settings)
+            barrier()
+            if is_main_process():
+                _flush(unfinished)
+                if target.is_dir():
+                    shutil.rmtree(target)
+                unfinished.replace(target)
+            barrier()
+        except OSError as error:
+            _remove(unfinished)
+            problem = f'cannot be written ({error.strerror})'
+            raise InputError(target, problem, 'choose another place or free disk space') from None
+
+
+def _flush(path: Path) -> None:
+    """Have the system write to the disk what it holds back of a file, or of a folder and the files in it."""
+    for each in (*path.glob('*'), path):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 class _LateRemoval(LocalBackend):
@@ -136,7 +179,7 @@ def remove_leftovers(folder: str | Path) -> None:
     """Remove files that a killed training was writing."""
     for path in Path(folder).iterdir():
         if _LEFTOVER.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def find_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
