@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.engine import launch, testing
+    from mmcell.preflight.run import check_testing
 
     for line in testing.test(
         launch.config_from(args),
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         split=args.split or ('test' if args.format_only else 'val'),
         show_dir=args.show_dir,
         show_score=args.show_score,
-        checks=not args.skip_checks,
+        check=None if args.skip_checks else check_testing,
     ):
         print(line)
 

@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import write_bytes, write_json
 from mmcell.io.images import ChannelOrder, read_size
 from mmcell.io.windows import ImageWindows
 from mmcell.models.wrapper import DetectorWrapper
-from mmcell.preflight.weights import check_weights
 from mmcell.report.overlay import write_overlays
 
 #: Files in a folder that are taken for images.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,6 @@ from mmcell.coco.submission import write_submission
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
 from mmcell.io.files import read_json, write_json
-from mmcell.preflight.run import check_testing
 
 
 def test(
@@ -26,7 +26,7 @@ def test(
     split: Literal['val', 'test'] = 'val',
     show_dir: str | Path | None = None,
     show_score: float = 0.3,
-    checks: bool = True,
+    check: Callable[[Config, str, bool], None] | None = None,
 ) -> list[str]:
     """Run a model over the images of a split.
 
@@ -39,14 +39,15 @@ def test(
         split: Which dataloader of the config to use.
         show_dir: Folder for pictures of the predictions.
         show_score: Lowest score that is drawn.
-        checks: Whether to check first that data, config and checkpoint fit together.
+        check: Called first with the config as it will be run, the split and whether there has to be truth; raises what
+            does not fit together, such as :func:`mmcell.preflight.run.check_testing`.
 
     Returns:
         Lines that say what was written where; empty on all processes but the first.
 
     Raises:
         InputError: If the checkpoint is none, the data cannot be read, or a split without truth is to be scored.
-        InputErrors: If the checks find several things.
+        InputErrors: If `check` finds several things.
     """
     out = Path(out or f'work_dirs/{Path(config.filename).stem}/test')
     images_json = _use_split(config, split)
@@ -54,8 +55,8 @@ def test(
         raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
     config.load_from, config.resume = str(checkpoint), False
     config.work_dir = str(out)
-    if checks:
-        check_testing(config, split, scored=not format_only)
+    if check is not None:
+        check(config, split, not format_only)
     with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'

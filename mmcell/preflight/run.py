@@ -15,6 +15,7 @@ from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_m
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
+from mmcell.engine.weights import check_recorded_classes, check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.preflight.annotations import check_annotations
@@ -24,7 +25,6 @@ from mmcell.preflight.images import check_images, read_sizes
 from mmcell.preflight.model import build_model, check_num_classes
 from mmcell.preflight.pretrained import check_pretrained
 from mmcell.preflight.splits import Split, check_splits, read_splits
-from mmcell.preflight.weights import check_recorded_classes, check_weights
 
 
 @dataclass

@@ -13,11 +13,11 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmcell.config import load_config
+from mmcell.engine.weights import check_recorded_classes, check_weights
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.preflight.disk import check_disk, count_checkpoints, estimate_checkpoint
 from mmcell.preflight.model import build_model
-from mmcell.preflight.weights import check_recorded_classes, check_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
