@@ -13,7 +13,7 @@ TOOLS=$(cd "$(dirname "$0")" && pwd)
 
 # On one machine, torchrun finds a free port itself; several have to agree on one.
 PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-exec python -m mmcell.torchrun \
+exec python -m mmcell.cli.torchrun \
     --nnodes="${NNODES:-1}" \
     --node-rank="${NODE_RANK:-0}" \
     ${MASTER_ADDR:+--master-addr="$MASTER_ADDR"} \

@@ -68,7 +68,7 @@ def describe_failure(error: ChildFailedError) -> tuple[list[str], int]:
         elif isinstance(message, str):
             kind = 0
         else:
-            kind = 1 if failure.exitcode < 0 else 2
+            kind = 1 if message is None and failure.exitcode < 0 else 2
         # torchrun itself counts whole seconds.
         return kind, failure.error_file_data.get('time', failure.timestamp), rank
 
@@ -80,11 +80,12 @@ def describe_failure(error: ChildFailedError) -> tuple[list[str], int]:
         return [f'{where} {LOST}; look for the error of that one on the other machines'], 1
     if isinstance(message, str):
         return message.splitlines(), max(status, 2)  # torchrun may have stopped it on its way out
+    if message is not None:
+        print(message['extraInfo']['py_callstack'], end='', file=sys.stderr)
+        status = max(status, 1)
     if status < 0:
         name = failure.signal_name()
         return [f'{where} was killed by {name} (exitcode {status}); the others were stopped'], 128 - status
-    if message is not None:
-        print(message['extraInfo']['py_callstack'], end='', file=sys.stderr)
     return [f'{where} failed with exit status {status}, see above; the others were stopped'], status
 
 

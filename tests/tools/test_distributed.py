@@ -87,6 +87,8 @@ class Die(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if os.environ.get('DYING_RANK') == str(get_rank()) and batch_idx == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        if os.environ.get('BROKEN_RANK') == str(get_rank()) and batch_idx == 1:
+            raise ZeroDivisionError('a bug')
 """
 #: Stands in for Slurm's srun: starts the tasks on this machine, with the variables that mmengine's launcher reads.
 SRUN = """#!/usr/bin/env bash
@@ -241,6 +243,14 @@ def test_a_dying_process_ends_the_job(folder, tmp_path):
     assert 'rank 1 (local rank 1' in line and 'killed by SIGKILL (exitcode -9)' in line
 
 
+def test_a_bug_in_one_process_is_shown_once(folder, tmp_path):
+    outcome = script('dist_train', folder / 'exact.py', 2, '--work-dir', tmp_path / 'work', BROKEN_RANK='1')
+    assert outcome.returncode == 1 and outcome.stderr.count('Traceback') == 1
+    assert 'ZeroDivisionError: a bug' in outcome.stderr
+    (line,) = errors(outcome)
+    assert line.startswith('error: rank 1 (local rank 1') and 'failed with exit status 1, see above' in line
+
+
 def test_an_error_of_all_processes_is_one_line(folder, weights):
     outcome = script('dist_test', folder / 'exact.py', weights, 2, MMCELL_DATA='nowhere')
     assert outcome.returncode == 2 and outcome.stderr.count('\n') == 1
@@ -281,3 +291,25 @@ def test_the_cause_is_told_from_what_follows(tmp_path):
     )  # a process that leaves the word to another
     text, status = described(lost)
     assert text.startswith('rank 0 ') and 'other machines' in text and status == 1
+
+
+def test_of_tracebacks_the_first_is_shown(tmp_path, capsys):
+    """gloo's errors are of no kind of their own: a process that lost another one is told by its time alone."""
+
+    def broken(name: str, time: float) -> ProcessFailure:
+        details = {'py_callstack': f'Traceback of {name}\n', 'timestamp': str(int(time))}
+        content = {'message': {'message': name, 'extraInfo': details}, 'timestamp': int(time), 'time': time}
+        (tmp_path / name).write_text(json.dumps(content))
+        return ProcessFailure(local_rank=0, pid=1, exitcode=1, error_file=str(tmp_path / name))
+
+    lost, bug, killed = broken('lost', 10.75), broken('bug', 10.25), failure(-9, tmp_path / 'none')
+    (line,), status = describe_failure(ChildFailedError('train.py', {0: lost, 1: bug}))
+    assert line.startswith('rank 1 ') and 'exit status 1, see above' in line and status == 1
+    assert capsys.readouterr().err == 'Traceback of bug\n'
+    (line,), status = describe_failure(ChildFailedError('train.py', {0: lost, 1: killed}))
+    assert line.startswith('rank 1 ') and 'SIGKILL' in line and status == 137
+    assert capsys.readouterr().err == ''
+    named = failure(2, tmp_path / 'named', 'a.tif: is broken; restore it', timestamp=11)
+    assert describe_failure(ChildFailedError('train.py', {0: bug, 1: killed, 2: named}))[0] == [
+        'a.tif: is broken; restore it'
+    ]
