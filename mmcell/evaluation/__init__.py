@@ -8,13 +8,14 @@ from mmcell.coco.truth import Truth, load_truth, pool_truths
 from mmcell.evaluation.bootstrap import Interval, Sampled, bootstrap_cells, bootstrap_coco, to_interval
 from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
 from mmcell.evaluation.confusion import confusion_matrix
-from mmcell.evaluation.label_maps import to_label_map
-from mmcell.evaluation.nuclei import CellScores, evaluate_cells, find_overlap, pick_threshold
+from mmcell.evaluation.matching import Matches, find_overlap, match_cells
+from mmcell.evaluation.nuclei import CellScores, evaluate_cells, evaluate_thresholds, pick_threshold
 
 __all__ = [
     'CellScores',
     'CocoScores',
     'Interval',
+    'Matches',
     'Sampled',
     'Truth',
     'bootstrap_cells',
@@ -22,12 +23,13 @@ __all__ = [
     'confusion_matrix',
     'evaluate_cells',
     'evaluate_coco',
+    'evaluate_thresholds',
     'find_overlap',
     'load_truth',
+    'match_cells',
     'pick_threshold',
     'pool_truths',
     'sort_results',
     'to_interval',
-    'to_label_map',
     'to_results',
 ]

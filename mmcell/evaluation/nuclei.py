@@ -1,4 +1,4 @@
-"""PQ, AJI, Dice and detection F1 as the literature on nuclei defines them, on label maps of truth and prediction.
+"""PQ, AJI, Dice, detection F1 and the error of the count, as the literature on nuclei defines them.
 
 Every number is a ratio of two sums over cells, so an image contributes a numerator and a denominator:
 
@@ -13,22 +13,23 @@ more than half are left out.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from mmengine.logging import MMLogger
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from mmcell.coco.results import Result, check_results
+from mmcell.coco.cells import cells_of, true_cells
+from mmcell.coco.results import Result
 from mmcell.coco.truth import Truth, load_truth
-from mmcell.errors import InputError
-from mmcell.evaluation.label_maps import to_label_map, to_mask
-from mmcell.io.limits import MAX_PIXELS
+from mmcell.evaluation.matching import Overlap, assign, find_overlap
+from mmcell.structures.cells import Cells
 
 #: Score thresholds that `pick_threshold` chooses from.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
@@ -36,96 +37,8 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 #: Pixels between the centres of one cell in truth and prediction, at 40x (HoVer-Net; 6 at 20x).
 RADIUS = 12.0
 
-
-@dataclass(frozen=True)
-class Cells:
-    """The cells of one label map.
-
-    Attributes:
-        areas: Pixels, (N,) int64.
-        centres: Means of the pixels' coordinates, (N, 2) float64 as y, x.
-        labels: Class of each, (N,) int64.
-        scores: (N,) float64; 1 for truth.
-    """
-
-    areas: NDArray[np.int64]
-    centres: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float64]
-
-    def select(self, mask: NDArray[np.bool_]) -> Cells:
-        """Those where `mask`, (N,) bool, is true."""
-        return Cells(self.areas[mask], self.centres[mask], self.labels[mask], self.scores[mask])
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Which true and predicted cells of one image share pixels.
-
-    Attributes:
-        true: T true cells.
-        pred: P predicted cells.
-        pairs: (K, 2) int64, indices into `true` and `pred`.
-        intersections: Shared pixels of each pair, (K,) int64, at least 1.
-    """
-
-    true: Cells
-    pred: Cells
-    pairs: NDArray[np.int64]
-    intersections: NDArray[np.int64]
-
-    @property
-    def unions(self) -> NDArray[np.int64]:
-        """Pixels of each pair's union, (K,)."""
-        return self.true.areas[self.pairs[:, 0]] + self.pred.areas[self.pairs[:, 1]] - self.intersections
-
-    @property
-    def ious(self) -> NDArray[np.float64]:
-        """IoU of each pair, (K,)."""
-        return self.intersections / self.unions
-
-    def select(self, true: NDArray[np.bool_], pred: NDArray[np.bool_]) -> Overlap:
-        """Only the cells where `true`, (T,) bool, and `pred`, (P,) bool, are true."""
-        kept = true[self.pairs[:, 0]] & pred[self.pairs[:, 1]]
-        new_true, new_pred = np.cumsum(true) - 1, np.cumsum(pred) - 1
-        pairs = np.stack([new_true[self.pairs[kept, 0]], new_pred[self.pairs[kept, 1]]], axis=1)
-        return Overlap(self.true.select(true), self.pred.select(pred), pairs, self.intersections[kept])
-
-    def above(self, score: float) -> Overlap:
-        """Without the predictions that score less than `score`."""
-        return self.select(np.ones(len(self.true.areas), dtype=bool), self.pred.scores >= score)
-
-
-def find_overlap(
-    true_map: NDArray[np.integer],
-    pred_map: NDArray[np.integer],
-    true_labels: ArrayLike | None = None,
-    pred_labels: ArrayLike | None = None,
-    pred_scores: ArrayLike | None = None,
-    void: NDArray[np.bool_] | None = None,
-) -> Overlap:
-    """Compare two label maps of one image.
-
-    Args:
-        true_map: (H, W) integers, 0 is background; ids may have gaps.
-        pred_map: The same for the prediction.
-        true_labels: Class of id i at index i - 1; all 0 unless given.
-        pred_labels: The same for the prediction.
-        pred_scores: Score of id i at index i - 1; all 1 unless given.
-        void: (H, W) bool, pixels to leave out of account.
-    """
-    if void is not None:
-        void = void & (true_map == 0)
-        mostly_void = 2 * np.bincount(pred_map[void], minlength=pred_map.max() + 1) > np.bincount(pred_map.ravel())
-        pred_map = np.where(void | mostly_void[pred_map], 0, pred_map)
-    true_ids, true = _measure(true_map, true_labels, None)
-    pred_ids, pred = _measure(pred_map, pred_labels, pred_scores)
-    both = (true_map > 0) & (pred_map > 0)
-    step = int(pred_map.max()) + 1
-    keys, intersections = np.unique(true_map[both].astype(np.int64) * step + pred_map[both], return_counts=True)
-    true_id, pred_id = np.divmod(keys, step)
-    pairs = np.stack([np.searchsorted(true_ids, true_id), np.searchsorted(pred_ids, pred_id)], axis=1)
-    return Overlap(true, pred, pairs, intersections)
+#: Pairs of centres up to which all distances are reckoned with: 200 MB.
+MAX_DISTANCES = 25_000_000
 
 
 def panoptic_quality(overlap: Overlap) -> dict[str, tuple[float, float]]:
@@ -136,7 +49,7 @@ def panoptic_quality(overlap: Overlap) -> dict[str, tuple[float, float]]:
     """
     ious = overlap.ious
     hits = ious > 0.5
-    cells = (len(overlap.true.areas) + len(overlap.pred.areas)) / 2  # TP + FP / 2 + FN / 2
+    cells = (len(overlap.true) + len(overlap.pred)) / 2  # TP + FP / 2 + FN / 2
     iou_sum, count = float(ious[hits].sum()), float(hits.sum())
     return {'PQ': (iou_sum, cells), 'DQ': (count, cells), 'SQ': (iou_sum, count)}
 
@@ -157,15 +70,12 @@ def aggregated_jaccard(overlap: Overlap) -> tuple[float, float]:
 def aggregated_jaccard_plus(overlap: Overlap) -> tuple[float, float]:
     """AJI+ (HoVer-Net's evaluation code): as AJI, but one to one, by the pairing of largest total IoU.
 
+    Of several such pairings any may be taken.
+
     Returns:
         Numerator and denominator.
     """
-    ious = np.zeros((len(overlap.true.areas), len(overlap.pred.areas)))
-    pair_index = np.full(ious.shape, -1)
-    ious[tuple(overlap.pairs.T)] = overlap.ious
-    pair_index[tuple(overlap.pairs.T)] = np.arange(len(overlap.pairs))
-    chosen = pair_index[linear_sum_assignment(ious, maximize=True)]
-    return _jaccard(overlap, chosen[chosen >= 0])
+    return _jaccard(overlap, assign(overlap.pairs, overlap.ious, (len(overlap.true), len(overlap.pred))))
 
 
 def dice(overlap: Overlap) -> tuple[float, float]:
@@ -186,13 +96,15 @@ def detection_f1(overlap: Overlap, num_classes: int, radius: float = RADIUS) -> 
     FP_d and FN_d unpaired cells of that class. The paper's formula adds TN_c, pairs of other classes, to TP_c; its
     authors' `compute_stats.py`, whence the published numbers, counts none of them, and neither do we.
 
+    The smallest total is taken over all pairs, near or far, as there, which takes memory for all of them. In images of
+    more than :data:`MAX_DISTANCES` pairs (some 5,000 true and 5,000 predicted cells), which the literature does not
+    have, all distances beyond `radius` count as `radius`: there a miss and a false alarm far apart cannot undo a pair
+    between them. A warning says so.
+
     Returns:
         Numerators and denominators, (1 + num_classes, 2): detection, then each class.
     """
-    distances = cdist(overlap.true.centres, overlap.pred.centres)
-    true, pred = linear_sum_assignment(distances)
-    near = distances[true, pred] <= radius
-    true, pred = true[near], pred[near]
+    true, pred = _pair_centres(overlap.true.centres, overlap.pred.centres, radius)
     true_labels, pred_labels = overlap.true.labels, overlap.pred.labels
     alone = len(true_labels) + len(pred_labels) - 2 * len(true)  # FP_d + FN_d
     counts = [(2 * len(true), 2 * len(true) + alone)]
@@ -205,6 +117,25 @@ def detection_f1(overlap: Overlap, num_classes: int, radius: float = RADIUS) -> 
     return np.array(counts, dtype=float)
 
 
+def _pair_centres(
+    true: NDArray[np.float64], pred: NDArray[np.float64], radius: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of paired centres, both (K,)."""
+    if len(true) * len(pred) <= MAX_DISTANCES:
+        distances = cdist(true, pred)
+        rows, columns = linear_sum_assignment(distances)
+        near = distances[rows, columns] <= radius
+        return rows[near], columns[near]
+    MMLogger.get_current_instance().warning(
+        f'an image has {len(true)} true and {len(pred)} predicted cells: F1 pairs them within {radius:g} pixels only'
+    )
+    near = KDTree(true).sparse_distance_matrix(KDTree(pred), radius, output_type='ndarray')
+    pairs = np.stack([near['i'], near['j']], axis=1).astype(np.int64)
+    # A pair at the very radius is worth a little, too.
+    rows, columns = pairs[assign(pairs, radius * (1 + 1e-9) - near['v'], (len(true), len(pred)))].T
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class CellScores:
     """Numerators and denominators of every number, image by image, and the numbers.
@@ -213,6 +144,7 @@ class CellScores:
         ratios: Name -> (I, 2) float64. Names are `PQ`, `DQ`, `SQ`, `AJI`, `AJI_plus`, `Dice`, `F1` for any class, and
             `PQ/<class>`, `DQ/<class>`, `SQ/<class>`, `F1/<class>`.
         has_truth: Class name, or '' for any -> (I,) bool, whether the image's truth has such a cell.
+        counts: True and predicted cells of each image, (I, 2) int64.
         classes: Class names.
         image_ids: Ids of the I images.
         score_thr: Predictions that score less were left out.
@@ -220,6 +152,7 @@ class CellScores:
 
     ratios: dict[str, NDArray[np.float64]]
     has_truth: dict[str, NDArray[np.bool_]]
+    counts: NDArray[np.int64]
     classes: tuple[str, ...]
     image_ids: tuple[int, ...]
     score_thr: float
@@ -234,12 +167,19 @@ class CellScores:
         values = _divide(*self.ratios[name].T, empty=0.0)
         return np.where(self.has_truth[name.partition('/')[2]], values, math.nan)
 
+    @property
+    def count_errors(self) -> NDArray[np.float64]:
+        """(predicted - true) / true cells of each image, (I,); NaN where there is no true one."""
+        true, pred = self.counts.T
+        return _divide(pred - true, true, empty=math.nan)
+
     def as_dict(self) -> dict[str, float]:
         """Every number under its name.
 
         `<name>_pooled` and `<name>_image` for each of `ratios`, with classes as in `PQ_pooled/<class>`; `mPQ_pooled`,
         the mean of the classes' pooled PQ; `mPQ_image`, PanNuke's: for each image the mean over the classes in its
-        truth, then the mean over images (PanNuke's bPQ is our `PQ_image`); `score_thr`.
+        truth, then the mean over images (PanNuke's bPQ is our `PQ_image`); `count_error`, the mean over images of
+        |predicted - true| / true cells, and `count_bias`, the same with its sign; `score_thr`.
         """
         numbers = {}
         for ratio in self.ratios:
@@ -249,56 +189,84 @@ class CellScores:
         numbers['mPQ_pooled'] = _mean(np.array([self.pooled(f'PQ/{name}') for name in self.classes]))
         each_class = np.array([self.by_image(f'PQ/{name}') for name in self.classes])
         numbers['mPQ_image'] = _mean(np.array([_mean(classes) for classes in each_class.T]))
+        numbers['count_error'] = _mean(np.abs(self.count_errors))
+        numbers['count_bias'] = _mean(self.count_errors)
         numbers['score_thr'] = self.score_thr
         return numbers
 
 
 def evaluate_cells(
     truth: str | Path | Mapping[str, Any] | Truth,
-    results: Sequence[Result],
+    found: Sequence[Result] | Mapping[int, Cells],
     score_thr: float | Literal['auto'],
     radius: float = RADIUS,
+    **how: Any,
 ) -> CellScores:
-    """Score results on label maps; overlaps are resolved by :func:`to_label_map`.
+    """Score what was found, each cell once.
 
     Args:
         truth: Annotation file or its content. Where true cells overlap, the earlier annotation has the pixel.
-        results: Result dicts with `segmentation`.
-        score_thr: Predictions that score less are left out. 'auto' picks it from these very results, as
-            :func:`pick_threshold` does: right on val, too favourable on test.
+        found: Result dicts with `segmentation`, or the cells of each image by its id.
+        score_thr: Cells that score less are left out. 'auto' picks it from what was found, as :func:`pick_threshold`
+            does: right on val, too favourable on test.
         radius: See :func:`detection_f1`.
+        how: How cells are made of results, see :func:`mmcell.structures.resolve.resolve`.
 
     Raises:
         InputError: If the truth cannot be used or a result does not fit it.
     """
     truth = load_truth(truth)
-    lowest = min(THRESHOLDS) if score_thr == 'auto' else score_thr
-    overlaps = _overlaps(truth, results, lowest)
+    overlaps = list(find_overlaps_of(truth, found, **how))
     if score_thr == 'auto':
         score_thr = _best_threshold(overlaps, THRESHOLDS)
-        overlaps = [overlap.above(score_thr) for overlap in overlaps]
-    rows = [_image_ratios(overlap, truth.classes, radius) for overlap in overlaps]
-    ratios = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    has_truth = {'': np.array([len(overlap.true.labels) > 0 for overlap in overlaps])}
-    for label, name in enumerate(truth.classes):
-        has_truth[name] = np.array([label in overlap.true.labels for overlap in overlaps])
-    return CellScores(ratios, has_truth, truth.classes, tuple(truth.image_sizes), float(score_thr))
+    return _score(truth, [overlap.above(score_thr) for overlap in overlaps], radius, score_thr)
+
+
+def evaluate_thresholds(
+    truth: str | Path | Mapping[str, Any] | Truth,
+    found: Sequence[Result] | Mapping[int, Cells],
+    grid: Sequence[float] = THRESHOLDS,
+    radius: float = RADIUS,
+    **how: Any,
+) -> list[CellScores]:
+    """As :func:`evaluate_cells`, at each score threshold of `grid`; cells are made and compared once."""
+    truth = load_truth(truth)
+    overlaps = list(find_overlaps_of(truth, found, **how))
+    return [_score(truth, [overlap.above(thr) for overlap in overlaps], radius, thr) for thr in grid]
 
 
 def pick_threshold(
-    truth: str | Path | Mapping[str, Any] | Truth, results: Sequence[Result], grid: Sequence[float] = THRESHOLDS
+    truth: str | Path | Mapping[str, Any] | Truth,
+    found: Sequence[Result] | Mapping[int, Cells],
+    grid: Sequence[float] = THRESHOLDS,
+    **how: Any,
 ) -> float:
     """The score threshold of highest pooled PQ over all classes together, the lowest of equals.
 
     Args:
         truth: Annotation file of the validation images, or its content.
-        results: Result dicts of those images.
+        found: Result dicts of those images, or the cells of each by its id.
         grid: Thresholds to choose from.
+        how: How cells are made of results, see :func:`mmcell.structures.resolve.resolve`.
 
     Raises:
         InputError: If the truth cannot be used or a result does not fit it.
     """
-    return _best_threshold(_overlaps(load_truth(truth), results, min(grid)), grid)
+    return _best_threshold(list(find_overlaps_of(load_truth(truth), found, **how)), grid)
+
+
+def find_overlaps_of(truth: Truth, found: Sequence[Result] | Mapping[int, Cells], **how: Any) -> Iterator[Overlap]:
+    """Compare truth with what was found, image by image, in the order of `truth.images`.
+
+    Raises:
+        InputError: If a result or the truth has no masks, or a result does not fit the truth.
+    """
+    if isinstance(found, Mapping):
+        cells = ((image['id'], found[image['id']]) for image in truth.images)
+    else:
+        cells = cells_of(found, truth.images, truth.categories, **how)
+    for (_, true, crowds), (_, pred) in zip(true_cells(truth), cells):
+        yield find_overlap(true, pred, crowds)
 
 
 def _best_threshold(overlaps: Sequence[Overlap], grid: Sequence[float]) -> float:
@@ -307,37 +275,14 @@ def _best_threshold(overlaps: Sequence[Overlap], grid: Sequence[float]) -> float
     return grid[int(np.argmax(_divide(sums[:, 0], sums[:, 1], empty=0.0)))]
 
 
-def _overlaps(truth: Truth, results: Sequence[Result], score_thr: float) -> list[Overlap]:
-    """The overlap of each image, in the order of `truth.images`."""
-    check_results(results, truth.image_sizes, set(truth.category_ids))
-    label_of = {category_id: label for label, category_id in enumerate(truth.category_ids)}
-    annotations, predictions = defaultdict(list), defaultdict(list)
-    for instances, by_image in ((truth.annotations, annotations), (results, predictions)):
-        for instance in instances:
-            if 'segmentation' not in instance:
-                raise InputError(f'image {instance["image_id"]}', 'has cells without masks', 'cell metrics need masks')
-            by_image[instance['image_id']].append(instance)
-    overlaps = []
-    for image_id, size in truth.image_sizes.items():
-        if size[0] * size[1] > MAX_PIXELS:
-            raise InputError(f'image {image_id}', f'is too large for label maps ({size[1]} x {size[0]})', 'cut it up')
-        cells = [annotation for annotation in annotations[image_id] if not annotation['iscrowd']]
-        crowds = [annotation['segmentation'] for annotation in annotations[image_id] if annotation['iscrowd']]
-        predicted = [result for result in predictions[image_id] if result['score'] >= score_thr]
-        scores = [result['score'] for result in predicted]
-        try:
-            overlap = find_overlap(
-                to_label_map([cell['segmentation'] for cell in cells], size, min_visible=0),
-                to_label_map([result['segmentation'] for result in predicted], size, scores),
-                [label_of[cell['category_id']] for cell in cells],
-                [label_of[result['category_id']] for result in predicted],
-                scores,
-                to_mask(crowds, size) if crowds else None,
-            )
-        except ValueError as error:
-            raise InputError(f'image {image_id}', str(error), 'write the masks again') from None
-        overlaps.append(overlap)
-    return overlaps
+def _score(truth: Truth, overlaps: Sequence[Overlap], radius: float, score_thr: float) -> CellScores:
+    rows = [_image_ratios(overlap, truth.classes, radius) for overlap in overlaps]
+    ratios = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    counts = np.array([(len(overlap.true), len(overlap.pred)) for overlap in overlaps])
+    has_truth = {'': counts[:, 0] > 0}
+    for label, name in enumerate(truth.classes):
+        has_truth[name] = np.array([label in overlap.true.labels for overlap in overlaps])
+    return CellScores(ratios, has_truth, counts, truth.classes, tuple(truth.image_sizes), float(score_thr))
 
 
 def _image_ratios(overlap: Overlap, classes: Sequence[str], radius: float) -> dict[str, tuple[float, float]]:
@@ -363,18 +308,6 @@ def _jaccard(overlap: Overlap, chosen: NDArray[np.int64]) -> tuple[float, float]
     union = overlap.unions[chosen].sum() + np.delete(overlap.true.areas, true).sum()
     union += np.delete(overlap.pred.areas, pred).sum()
     return float(overlap.intersections[chosen].sum()), float(union)
-
-
-def _measure(
-    label_map: NDArray[np.integer], labels: ArrayLike | None, scores: ArrayLike | None
-) -> tuple[NDArray[np.integer], Cells]:
-    """Ids, rising, and cells of a label map."""
-    y, x = np.nonzero(label_map)
-    ids, index, areas = np.unique(label_map[y, x], return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(index, weights=axis, minlength=len(ids)) for axis in (y, x)], axis=1)
-    labels = np.zeros(len(ids), dtype=np.int64) if labels is None else np.asarray(labels, dtype=np.int64)[ids - 1]
-    scores = np.ones(len(ids)) if scores is None else np.asarray(scores, dtype=float)[ids - 1]
-    return ids, Cells(areas, sums / areas[:, None], labels, scores)
 
 
 def _divide(numerator: ArrayLike, denominator: ArrayLike, empty: float) -> NDArray[np.float64]:

@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mmcell.evaluation.matching import Matches, find_overlap, match_cells
 from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.figures import draw_charts, line_style
-from mmcell.report.matching import Matches, match_cells
 from mmcell.report.scalars import read_run
 from mmcell.report.scores import score_results
+from mmcell.structures.cells import Cells as FoundCells
 from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
@@ -101,16 +102,22 @@ def _row(image: Mapping[str, Any], predicted: Cells, true: Cells | None, score_t
     row = {'image': image, 'id': image['id'], 'name': image['file_name'], 'errors': 0, 'matches': None}
     row['predicted'] = int((predicted.scores >= score_thr).sum())
     if true is not None:
-        row['matches'] = match_cells(true, predicted)
+        row['matches'] = _match(true, predicted)
         row |= row['matches'].counts(predicted.scores, score_thr)
         row['errors'] = row['wrong'] + row['alarms'] + row['misses']
         row['share'] = row['errors'] / max(1, row['errors'] + row['hits'])
     return row
 
 
+def _match(true: Cells, predicted: Cells) -> Matches:
+    classes = [str(label) for label in range(max(true.labels.max(initial=0), predicted.labels.max(initial=0)) + 1)]
+    sides = (FoundCells.certain(cells.runs, cells.labels, classes, cells.scores) for cells in (true, predicted))
+    return match_cells(find_overlap(*sides))
+
+
 def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None) -> dict[str, Any]:
     """The cells of one image for the viewer's script."""
-    matches: Matches | None = row['matches']
+    matches = row['matches']
     data = {
         'name': row['name'],
         'width': row['image']['width'],

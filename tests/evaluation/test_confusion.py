@@ -19,24 +19,25 @@ def test_right_wrong_missed_and_false(coco, annotation, result):
     np.testing.assert_array_equal(matrix, [[1, 1, 1], [0, 1, 0], [1, 1, 0]])
 
 
-def test_the_higher_score_takes_the_cell(coco, annotation, result):
+def test_an_object_under_two_classes_is_counted_once_under_the_better(coco, annotation, result):
     truth = coco([annotation(0, 0)])
     results = [result(0, 0, 0.6), result(0, 1, 0.9, category_id=2)]
-    np.testing.assert_array_equal(confusion_matrix(truth, results, 0.5), [[0, 1, 0], [0, 0, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(confusion_matrix(truth, results, 0.5), [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
 
 
-def test_a_prediction_takes_the_best_cell_that_is_left(coco, annotation, result):
-    truth = coco([annotation(0, 0), annotation(0, 2, category_id=2)])
-    # The second prediction is nearer to the first cell, which is gone.
-    results = [result(0, 0, 0.9), result(0, 0, 0.8)]
-    np.testing.assert_array_equal(confusion_matrix(truth, results, 0.5), [[1, 0, 0], [1, 0, 0], [0, 0, 0]])
+def test_ways_to_resolve_are_handed_on(coco, annotation, result):
+    truth = coco([annotation(0, 0)])
+    results = [result(0, 0, 0.3), result(0, 0, 0.4, category_id=2)]
+    assert confusion_matrix(truth, results, 0.5).tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert confusion_matrix(truth, results, 0.5, way='votes').tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 
-def test_crowds(coco, annotation, result):
+def test_crowds_are_void(coco, annotation, result):
     truth = coco([annotation(0, 0), annotation(15, 15, 20, iscrowd=1)])
-    results = [result(20, 20), result(25, 30)]  # wholly inside, and half
-    np.testing.assert_array_equal(confusion_matrix(truth, results, 0.5), [[0, 0, 1], [0, 0, 0], [0, 0, 0]])
-    np.testing.assert_array_equal(confusion_matrix(truth, results, 0.5, iou_thr=0.51)[2], [1, 0, 0])
+    # Wholly inside; half inside; just more than half.
+    for places, alarms in (([(20, 20)], 0), ([(25, 30)], 1), ([(25, 29)], 0)):
+        matrix = confusion_matrix(truth, [result(y, x) for y, x in places], 0.5)
+        np.testing.assert_array_equal(matrix, [[0, 0, 1], [0, 0, 0], [alarms, 0, 0]])
 
 
 def test_nothing(coco, annotation, result):

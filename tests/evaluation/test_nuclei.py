@@ -3,22 +3,28 @@
 import math
 
 import numpy as np
+import pycocotools.mask as mask_utils
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
+from mmcell.coco.cells import cells_of
 from mmcell.errors import InputError
+from mmcell.evaluation import nuclei
+from mmcell.evaluation.matching import find_overlap as find_cell_overlap
 from mmcell.evaluation.nuclei import (
     aggregated_jaccard,
     aggregated_jaccard_plus,
     detection_f1,
     dice,
     evaluate_cells,
-    find_overlap,
+    evaluate_thresholds,
     panoptic_quality,
     pick_threshold,
 )
+from mmcell.structures.cells import Cells
+from tests.evaluation import dense
 
 label_maps = st_np.arrays(np.int32, (8, 8), elements=st.sampled_from([0, 0, 1, 2, 3, 7]))
 
@@ -28,6 +34,10 @@ def similar_label_maps(draw):
     true, pred = draw(label_maps), draw(label_maps)
     same = draw(st_np.arrays(bool, true.shape, elements=st.sampled_from([True, True, False])))
     return true, np.where(same, true, pred)
+
+
+def find_overlap(*label_maps):
+    return find_cell_overlap(*(Cells.from_label_map(plane, [0] * len(ids(plane)), ('a',)) for plane in label_maps))
 
 
 def ids(label_map):
@@ -47,7 +57,7 @@ def test_overlap_and_aji_as_loops_over_bitmaps(maps):
     assert [(ids(true)[t], ids(pred)[p]) for t, p in overlap.pairs] == pairs
     np.testing.assert_array_equal(overlap.ious, [iou(true, i, pred, j) for i, j in pairs])
     np.testing.assert_array_equal(overlap.true.areas, [np.sum(true == i) for i in ids(true)])
-    centres = [np.argwhere(pred == j).mean(axis=0) for j in ids(pred)]
+    centres = [np.argwhere(pred == j).mean(axis=0)[::-1] + 0.5 for j in ids(pred)]
     np.testing.assert_allclose(overlap.pred.centres, np.reshape(centres, (-1, 2)), rtol=1e-12)
     assert dice(overlap) == (2 * np.sum((true > 0) & (pred > 0)), np.sum(true > 0) + np.sum(pred > 0))
     # Kumar et al., algorithm 1; of equal IoUs the first.
@@ -96,6 +106,78 @@ def test_aji_plus_pairs_as_stardist_does_from_iou_0(maps):
     assert ious == pytest.approx(chosen)
     if len(set(overlap.ious.tolist())) == len(overlap.ious):  # otherwise two pairings may be equally good
         assert (intersection, union) == (sum(np.sum((true == i) & (pred == j)) for i, j in pairs), expected)
+
+
+@settings(deadline=None, max_examples=150)
+@given(similar_label_maps())
+def test_aji_plus_as_from_the_whole_matrix(maps):
+    overlap = find_overlap(*maps)
+    ious = dense.iou_matrix(overlap)
+    # Of several pairings with the largest total, the two may take different ones.
+    if len(set(overlap.ious.tolist())) == len(overlap.ious) or ious.shape == (1, 1):
+        assert aggregated_jaccard_plus(overlap) == dense.jaccard_plus(overlap)
+
+
+def paint_slowly(truth, results, max_taken):
+    """Label maps of truth and results, scores by rising id, and the crowds' union, bitmap by bitmap."""
+    bitmaps = [mask_utils.decode(cell['segmentation']).astype(bool) for cell in (*truth, *results)]
+    true, pred, void = np.zeros((3, *bitmaps[0].shape), dtype=int) if bitmaps else np.zeros((3, 40, 50), dtype=int)
+    labels = [[], []]
+    for number, (cell, bitmap) in enumerate(zip(truth, bitmaps), start=1):
+        if cell['iscrowd']:
+            void |= bitmap
+        elif (bitmap & (true == 0)).any():
+            true[bitmap & (true == 0)] = number
+            labels[0].append(cell['category_id'] - 1)
+    order = sorted(range(len(results)), key=lambda i: -results[i]['score'])
+    scores = []
+    for number, i in enumerate(order, start=1):
+        bitmap = bitmaps[len(truth) + i]
+        free = bitmap & (pred == 0)
+        if free.any() and (bitmap & ~free).sum() <= max_taken * bitmap.sum():
+            pred[free] = number
+            labels[1].append(results[i]['category_id'] - 1)
+            scores.append(results[i]['score'])
+    return true, pred, *map(np.array, (labels[0], labels[1], scores)), void.astype(bool)
+
+
+# The fixtures only hand out functions, so they may be shared between examples.
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), max_taken=st.sampled_from([0.3, 0.5]), score_thr=st.sampled_from([0, 0.5]))
+def test_all_numbers_as_on_label_maps(random_case, seed, max_taken, score_thr):
+    """With half of a cell taken at most and all crumbs kept, as they were before cells were resolved elsewhere."""
+    truth, results = random_case(seed)
+    scores = evaluate_cells(truth, results, score_thr, max_taken=max_taken, parts='all')
+    for i, image in enumerate(truth['images']):
+        annotations = [a for a in truth['annotations'] if a['image_id'] == image['id']]
+        found = [r for r in results if r['image_id'] == image['id'] and r['score'] >= score_thr]
+        overlap = dense.find_overlap(*paint_slowly(annotations, found, max_taken))
+        expected = nuclei._image_ratios(overlap, ('a', 'b', 'c', 'never'), nuclei.RADIUS)
+        assert scores.counts[i].tolist() == [len(overlap.true), len(overlap.pred)]
+        for name, ratio in expected.items():
+            if name != 'AJI_plus':  # which may choose among equals
+                np.testing.assert_array_equal(scores.ratios[name][i], ratio, err_msg=name)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 12), st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_centres_of_huge_images_are_paired_within_the_radius(true, pred, seed):
+    rng = np.random.default_rng(seed)
+    true, pred = rng.random((true, 2)) * 60, rng.random((pred, 2)) * 60
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nuclei, 'MAX_DISTANCES', -1)
+        pairs = nuclei._pair_centres(true, pred, 12)
+    expected = dense.paired_centres(true, pred, 12)
+    assert set(zip(*map(np.ndarray.tolist, pairs))) == set(zip(*map(np.ndarray.tolist, expected)))
+
+
+def test_that_centres_are_paired_within_the_radius_only_is_said(monkeypatch, capfd):
+    monkeypatch.setattr(nuclei, 'MAX_DISTANCES', 3)
+    assert detection_f1(find_overlap(np.eye(2, dtype=int), np.diag([1, 2])), 0).tolist() == [[2, 3]]
+    assert not capfd.readouterr().err
+    assert detection_f1(find_overlap(np.diag([1, 2]), np.diag([1, 2])), 0).tolist() == [[4, 4]]
+    captured = ''.join(capfd.readouterr())
+    assert 'an image has 2 true and 2 predicted cells: F1 pairs them within 12 pixels only' in captured
 
 
 def test_shifted_dropped_and_duplicated(coco, annotation, result):
@@ -224,6 +306,32 @@ def test_auto_threshold_is_stored(coco, annotation, result):
     scores = evaluate_cells(truth, results, 'auto')
     assert scores.as_dict()['score_thr'] == pick_threshold(truth, results) == 0.35
     assert scores.as_dict() == pytest.approx(evaluate_cells(truth, results, 0.35).as_dict(), nan_ok=True)
+    each = [scores.as_dict() for scores in evaluate_thresholds(truth, results, (0.35, 0.95))]
+    assert each[0] == pytest.approx(scores.as_dict(), nan_ok=True) and each[1]['PQ_pooled'] == 0
+
+
+def test_the_error_of_the_count(coco, annotation, result):
+    truth = coco([annotation(0, 0), annotation(0, 20), annotation(0, 0, image_id=2)], images=3)
+    results = [result(0, 0), *(result(0, x, image_id=2) for x in (0, 20)), result(0, 0, image_id=3)]
+    scores = evaluate_cells(truth, results, 0.5)
+    np.testing.assert_array_equal(scores.counts, [[2, 1], [1, 2], [0, 1]])
+    # One of two is missing, one is there twice; an image without cells has no share.
+    np.testing.assert_array_equal(scores.count_errors, [-0.5, 1, math.nan])
+    assert scores.as_dict()['count_error'] == 0.75 and scores.as_dict()['count_bias'] == 0.25
+
+
+def test_an_object_under_two_classes_counts_once(coco, annotation, result):
+    truth = coco([annotation(0, 0, category_id=2)])
+    results = [result(0, 0, 0.6), result(0, 0, 0.7, category_id=2)]
+    numbers = evaluate_cells(truth, results, 0.5).as_dict()
+    assert numbers['PQ_pooled/b'] == numbers['F1_pooled'] == 1 and numbers['count_error'] == 0
+
+
+def test_cells_may_be_given_instead_of_results(random_case):
+    truth, results = random_case(3)
+    found = dict(cells_of(results, truth['images'], truth['categories'], way='votes'))
+    ours = evaluate_cells(truth, found, 0.4).as_dict()
+    assert ours == pytest.approx(evaluate_cells(truth, results, 0.4, way='votes').as_dict(), nan_ok=True)
 
 
 def test_errors(coco, annotation, result):
@@ -238,5 +346,6 @@ def test_errors(coco, annotation, result):
 
 def test_truth_as_prediction_on_consep(consep, as_results):
     numbers = evaluate_cells(consep, as_results(consep['annotations']), 'auto').as_dict()
+    assert {numbers.pop('count_error'), numbers.pop('count_bias')} == {0}
     del numbers['score_thr']
     assert set(numbers.values()) == {1.0}

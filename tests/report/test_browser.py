@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from mmcell.report.cells import ImageSet
-from mmcell.report.matching import match_cells
+from mmcell.report.page import _match as match_cells
 from mmcell.report.page import write_report
 
 pytest.importorskip('selenium', reason='selenium is not installed')

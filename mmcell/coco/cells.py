@@ -1,0 +1,97 @@
+"""Cells of results and of annotations, image by image."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmcell.coco.results import Result, check_results
+from mmcell.coco.truth import Truth
+from mmcell.errors import InputError
+from mmcell.structures.cells import Cells
+from mmcell.structures.resolve import resolve, take_once
+from mmcell.structures.rle import Runs, decode
+
+
+def cells_of(
+    results: Sequence[Result],
+    images: Sequence[Mapping[str, Any]],
+    categories: Sequence[Mapping[str, Any]],
+    score_thr: float = 0.0,
+    **how: Any,
+) -> Iterator[tuple[int, Cells]]:
+    """What was found in each image, each cell once.
+
+    All results are checked before the first image is given; cells are made one image at a time.
+
+    Args:
+        results: Result dicts with `segmentation`, in any order.
+        images: Image dicts with `id`, `height` and `width`.
+        categories: Category dicts with `id` and `name`; label i is the i-th by id.
+        score_thr: Cells that score less are left out.
+        how: See :func:`mmcell.structures.resolve.resolve`.
+
+    Returns:
+        Id and cells of every image, in the order of `images`; without results there are none.
+
+    Raises:
+        InputError: If a result does not fit the images and categories, or has no mask.
+    """
+    sizes = {image['id']: (image['height'], image['width']) for image in images}
+    categories = sorted(categories, key=lambda category: category['id'])
+    label_of = {category['id']: label for label, category in enumerate(categories)}
+    check_results(results, sizes, set(label_of))
+    by_image = _by_image(results)
+
+    def stream() -> Iterator[tuple[int, Cells]]:
+        for image_id, size in sizes.items():
+            found = by_image.pop(image_id, [])
+            masks = decode([result['segmentation'] for result in found], size)
+            scores = [result['score'] for result in found]
+            labels = [label_of[result['category_id']] for result in found]
+            cells = resolve(masks, scores, labels, [category['name'] for category in categories], **how)
+            yield image_id, cells.above(score_thr)
+
+    return stream()
+
+
+def true_cells(truth: Truth) -> Iterator[tuple[int, Cells, Runs]]:
+    """The annotated cells of each image.
+
+    Where two overlap, the earlier annotation has the pixel; one of which nothing is left is no cell.
+
+    Returns:
+        Id, cells and crowds of every image, in the order of `truth.images`. Crowds are no single cells.
+
+    Raises:
+        InputError: If an annotation has no mask.
+    """
+    label_of = {category_id: label for label, category_id in enumerate(truth.category_ids)}
+    by_image = _by_image(truth.annotations)
+
+    def stream() -> Iterator[tuple[int, Cells, Runs]]:
+        for image_id, size in truth.image_sizes.items():
+            annotated = by_image.pop(image_id, [])
+            masks = decode([annotation['segmentation'] for annotation in annotated], size)
+            crowd = np.array([annotation['iscrowd'] for annotation in annotated], dtype=bool)
+            labels = np.array([label_of[annotation['category_id']] for annotation in annotated], dtype=np.int64)
+            kept, left = take_once(masks.select(np.flatnonzero(~crowd)))
+            yield (
+                image_id,
+                Cells.certain(left, labels[~crowd][kept], truth.classes),
+                masks.select(np.flatnonzero(crowd)),
+            )
+
+    return stream()
+
+
+def _by_image(instances: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+    groups = defaultdict(list)
+    for instance in instances:
+        if 'segmentation' not in instance:
+            raise InputError(f'image {instance["image_id"]}', 'has cells without masks', 'cells need masks')
+        groups[instance['image_id']].append(instance)
+    return groups
