@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
+from mmengine.logging import MMLogger
 
 from mmcell.coco.cells import cells_of
 from mmcell.errors import InputError
@@ -171,13 +172,14 @@ def test_centres_of_huge_images_are_paired_within_the_radius(true, pred, seed):
     assert set(zip(*map(np.ndarray.tolist, pairs))) == set(zip(*map(np.ndarray.tolist, expected)))
 
 
-def test_that_centres_are_paired_within_the_radius_only_is_said(monkeypatch, capfd):
+def test_that_centres_are_paired_within_the_radius_only_is_said(monkeypatch, caplog):
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'handlers', [caplog.handler])
     monkeypatch.setattr(nuclei, 'MAX_DISTANCES', 3)
-    assert detection_f1(find_overlap(np.eye(2, dtype=int), np.diag([1, 2])), 0).tolist() == [[2, 3]]
-    assert not capfd.readouterr().err
-    assert detection_f1(find_overlap(np.diag([1, 2]), np.diag([1, 2])), 0).tolist() == [[4, 4]]
-    captured = ''.join(capfd.readouterr())
-    assert 'an image has 2 true and 2 predicted cells: F1 pairs them within 12 pixels only' in captured
+    assert detection_f1(find_overlap(np.array([[1, 0]]), np.array([[1, 2]])), 0).tolist() == [[2, 3]]
+    assert not caplog.text
+    assert detection_f1(find_overlap(np.array([[1, 2]]), np.array([[1, 2]])), 0).tolist() == [[4, 4]]
+    assert 'an image has 2 true and 2 predicted cells: F1 pairs them within 12 pixels only' in caplog.text
 
 
 def test_shifted_dropped_and_duplicated(coco, annotation, result):
