@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxlong, _REPR.maxstring = 2, 4, 2, 20, 40
 
 
 class InputError(Exception):
@@ -67,3 +72,12 @@ def raise_all(errors: Sequence[InputError]) -> None:
         raise errors[0]
     if errors:
         raise InputErrors(errors)
+
+
+def show(value: Any) -> str:
+    """A value from outside for a message: at most 80 characters, however long or deeply nested it is."""
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # An integer of thousands of digits is not written out.
+        text = f'a {type(value).__name__} of enormous numbers'
+    return text if len(text) <= 80 else f'{text[:77]}...'

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
-from mmcell.io.files import read_json
+from mmcell.cli.command import Parser, run, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -18,13 +17,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--to', required=True, choices=['geojson', 'csv', 'labels'], help='format to write')
     parser.add_argument('--images', required=True, metavar='JSON', help='COCO json of the images; needs no annotations')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score to write (default: 0.3)')
+    parser.add_argument('--score-thr', type=score, default=0.3, help='lowest score to write (default: 0.3)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer at once.
     from mmcell.report.export import export_results
 
-    paths = export_results(read_json(args.results), args.images, args.out, args.to, args.score_thr)
+    paths = export_results(args.results, args.images, args.out, args.to, args.score_thr)
     print(f'wrote {len(paths)} files to {args.out}' if len(paths) > 1 else f'wrote {paths[0]}')
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, run, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--weights', type=float, nargs='+', metavar='W', help='how much each file counts (default: all alike)'
     )
-    parser.add_argument('--score-thr', type=float, default=0.0, help='lowest score to write (default: %(default)s)')
+    parser.add_argument('--score-thr', type=score, default=0.0, help='lowest score to write (default: %(default)s)')
     parser.add_argument('--max-per-img', type=int, metavar='N', help='write the best N of each image (default: all)')
     args = parser.parse_args(argv)
     if args.format_only and not args.images:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, run, score
 from mmcell.errors import raise_all
 
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='TIFF, PNG or JPEG, or a folder that holds some')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score to count and draw (default: 0.3)')
+    parser.add_argument('--score-thr', type=score, default=0.3, help='lowest score to count and draw (default: 0.3)')
     parser.add_argument(
         '--channel-order',
         choices=['rgb', 'bgr'],

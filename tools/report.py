@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
-from mmcell.io.files import read_json
+from mmcell.cli.command import Parser, run, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--image-root', metavar='DIR', help='folder of the images (default: images/ beside the folder of the json)'
     )
     parser.add_argument('--runs', nargs='+', default=[], metavar='DIR', help='work directories whose curves are shown')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='threshold of what is counted (default: 0.3)')
+    parser.add_argument('--score-thr', type=score, default=0.3, help='threshold of what is counted (default: 0.3)')
     parser.add_argument('--max-images', type=int, default=20, help='images to show (default: 20, the worst)')
     parser.add_argument('--title', help='heading of the page (default: the path of RESULTS)')
     parser.add_argument('--out', required=True, metavar='HTML', help='page to write')
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmcell.report.page import write_report
 
     path = write_report(
-        read_json(args.results),
+        args.results,
         args.out,
         truth=args.truth,
         images=args.images,

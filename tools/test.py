@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, add_run_arguments, run
+from mmcell.cli.command import Parser, add_run_arguments, run, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
     )
     parser.add_argument('--show-dir', metavar='DIR', help='also draw the predictions on the images')
-    parser.add_argument('--show-score', type=float, default=0.3, help='lowest score to draw (default: 0.3)')
+    parser.add_argument('--show-score', type=score, default=0.3, help='lowest score to draw (default: 0.3)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -38,6 +39,17 @@ class Parser(argparse.ArgumentParser):
         """Print one line and exit with status 2; stock prints the whole usage first."""
         _report(f'{message}; see {self.prog} --help')
         raise SystemExit(2)
+
+
+def score(text: str) -> float:
+    """A score given as an argument, from 0 to 1; for `type=` of :meth:`Parser.add_argument`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:  # Written so that NaN is refused, too.
+        raise argparse.ArgumentTypeError(f'{text[:40]!r} is not a number from 0 to 1')
+    return value
 
 
 def add_run_arguments(parser: Parser) -> None:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from mmcell.coco.schema import read_results
+from mmcell.coco.results import Result
+from mmcell.coco.schema import read_coco, read_results
 from mmcell.coco.submission import write_submission
 from mmcell.errors import InputError
-from mmcell.io.files import read_json, write_json
+from mmcell.io.files import write_json
 from mmcell.structures.fusion import Method, Predictions, fuse
 from mmcell.structures.rle import decode
 
-#: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
-Result = dict[str, Any]
-
 RESULTS_NAME = 'results.json'
-_CURE = 'give results files made by tools/test.py or tools/infer.py'
 
 
 def fuse_files(
@@ -56,8 +51,11 @@ def fuse_files(
         InputError: If a file is no list of results with masks, a result does not fit the images, or two files are of
             different images. Nothing is written then.
     """
-    sizes = None if images_json is None else _image_sizes(images_json)
-    members = [_read(path, sizes, images_json) for path in paths]
+    listed = (None, None)
+    if images_json is not None:
+        content = read_coco(images_json)
+        listed = content['images'], content['categories']
+    members = [read_results(path, *listed, needs=('bbox', 'segmentation')) for path in paths]
     _check_same_images(paths, members)
     results = fuse_results(members, weights, iou_thr, method, score_thr, max_per_img)
     if submission:
@@ -114,66 +112,6 @@ def _to_results(image_id: int, predictions: Predictions) -> list[Result]:
         {'image_id': image_id, 'bbox': box, 'score': score, 'category_id': category, 'segmentation': mask}
         for box, score, category, mask in zip(*columns)
     ]
-
-
-def _image_sizes(path: str | Path) -> dict[int, tuple[int, int]]:
-    content = read_json(path)
-    try:
-        return {image['id']: (image['height'], image['width']) for image in content['images']}
-    except (KeyError, TypeError) as error:
-        problem = f'is not COCO json ({type(error).__name__}: {error})'
-        raise InputError(path, problem, 'give a json made by tools/convert.py') from None
-
-
-def _read(
-    path: str | Path, sizes: Mapping[int, tuple[int, int]] | None, images_json: str | Path | None
-) -> list[Result]:
-    results = read_results(path)
-    for index, result in enumerate(results):
-        if (problem := _problem(result)) is not None:
-            raise InputError(path, f'result {index} {problem}', _CURE)
-        image_id, size = result['image_id'], tuple(result['segmentation']['size'])
-        if sizes is not None and sizes.get(image_id) != size:
-            problem = f'result {index} is of image {image_id} of height and width {list(size)}'
-            raise InputError(path, f'{problem}, which {images_json} does not list', 'give the json it was predicted on')
-    for image_id, group in _by_image(results).items():
-        try:
-            decode([result['segmentation'] for result in group], tuple(group[0]['segmentation']['size']))
-        except (ValueError, TypeError) as error:  # pycocotools raises the latter for malformed lists of counts
-            raise InputError(path, f'image {image_id}: {error}', _CURE) from None
-    return results
-
-
-def _by_image(results: Sequence[Result]) -> dict[int, list[Result]]:
-    groups = defaultdict(list)
-    for result in results:
-        groups[result['image_id']].append(result)
-    return groups
-
-
-def _problem(result: Any) -> str | None:
-    """What keeps a result from being fused."""
-    if not isinstance(result, dict):
-        return 'is not a result'
-    if 'segmentation' not in result:
-        return 'has no mask'
-    if any(type(result.get(key)) is not int for key in ('image_id', 'category_id')):
-        return 'has no whole numbers as image_id and category_id'
-    score, box, mask = result.get('score'), result.get('bbox'), result['segmentation']
-    if not _is_number(score) or not 0 <= score <= 1:
-        return f'has the score {score!r}, which is not between 0 and 1'
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
-        return f'has the box {box!r}'
-    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), (str, list)):
-        return 'has a mask that is not RLE'
-    size = mask.get('size')
-    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
-        return f'has a mask of size {size!r}'
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _check_same_images(paths: Sequence[str | Path], members: Sequence[Sequence[Result]]) -> None:

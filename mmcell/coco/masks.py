@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from mmcell.errors import show
 from mmcell.io.limits import MAX_OUTLINE
-from mmcell.structures.rle import RLE
+from mmcell.structures.rle import RLE, decode
 
 
 def to_rle(segmentation: Any, size: tuple[int, int]) -> RLE:
@@ -23,25 +25,56 @@ def to_rle(segmentation: Any, size: tuple[int, int]) -> RLE:
     Raises:
         ValueError: If it is none of these, or has another size.
     """
-    if isinstance(segmentation, list) and segmentation:
+    _check_form(segmentation, size)
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    return RLE(size=list(size), counts=segmentation['counts'])
+
+
+def find_broken(segmentations: Sequence[Any], size: tuple[int, int]) -> Iterator[tuple[int, str]]:
+    """Index and fault of each mask of an image that is broken; polygons are not filled to find out.
+
+    Args:
+        segmentations: From an outside file.
+        size: Height and width of the image in pixels.
+    """
+    try:
+        _check(segmentations, size)
+    except ValueError:
+        for index, segmentation in enumerate(segmentations):
+            try:
+                _check([segmentation], size)
+            except ValueError as error:
+                yield index, str(error).replace('mask 0 has', 'it has')
+
+
+def _check(segmentations: Sequence[Any], size: tuple[int, int]) -> None:
+    for segmentation in segmentations:
+        _check_form(segmentation, size)
+    decode([segmentation for segmentation in segmentations if isinstance(segmentation, dict)], size)
+
+
+def _check_form(segmentation: Any, size: tuple[int, int]) -> None:
+    """All but the counts."""
+    if isinstance(segmentation, dict):
+        given = segmentation.get('size')
+        # 40.0 and True are equal to whole numbers, but not of their type.
+        if given != [*size] or [*map(type, given)] != [int, int]:
+            raise ValueError(f'the size is {show(given)}, not {list(size)}')
+        if not isinstance(segmentation.get('counts'), (str, bytes, list)):
+            raise ValueError('it has no counts')
+    elif isinstance(segmentation, list) and segmentation:
         for polygon in segmentation:
             _check_polygon(polygon)
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    if not isinstance(segmentation, dict):
+    else:
         raise ValueError('neither polygons nor RLE')
-    if segmentation.get('size') != list(size):
-        raise ValueError(f'the size is {segmentation.get("size")!r:.40}, not {list(size)}')
-    counts = segmentation.get('counts')
-    if not isinstance(counts, (str, bytes, list)):
-        raise ValueError('it has no counts')
-    return RLE(size=list(size), counts=counts)
 
 
 def _check_polygon(polygon: Any) -> None:
     """Refuse what pycocotools would crash on, or take for a box."""
     try:
         points = np.array(polygon)
-    except (ValueError, OverflowError):  # Lists of several lengths; deeper ones than arrays can be.
+    except (ValueError, OverflowError, RecursionError):  # Lists of several lengths; deeper ones than arrays can be.
         points = np.array(None)
     if points.ndim != 1 or points.dtype.kind not in 'iuf' or len(points) < 6 or len(points) % 2:
         raise ValueError('a polygon is not a list of three or more pairs of numbers')

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-from mmcell.coco.schema import annotation_problem, is_number
+from mmcell.coco.schema import raise_first, result_problems
+from mmcell.coco.truth import Truth
 from mmcell.errors import InputError
-from mmcell.structures.rle import decode
+from mmcell.io.files import read_json
+from mmcell.structures.rle import compress
 
 #: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
 Result = dict[str, Any]
@@ -58,38 +60,29 @@ def sort_results(results: Iterable[Result]) -> list[Result]:
     return sorted(results, key=lambda result: (result['image_id'], -result['score']))
 
 
-def check_results(results: Sequence[Result], image_sizes: Mapping[int, tuple[int, int]], categories: set[int]) -> None:
-    """Refuse what an evaluator would ignore in silence or count wrongly.
-
-    Args:
-        results: Result dicts.
-        image_sizes: (height, width) of every image that may have results.
-        categories: The category ids that results may have.
+def open_results(source: str | Path | Sequence[Result]) -> tuple[str | Path, Any]:
+    """A name for errors, and what a results file holds, or what is given; to be checked by who knows the images.
 
     Raises:
-        InputError: At the first result that is of an unknown image or category, whose score or box is not of finite
-            numbers, or whose mask is malformed or not of its image's size.
+        InputError: If the file cannot be read.
     """
-    if isinstance(results, (str, Mapping)) or not isinstance(results, Sequence):
-        raise InputError('results', 'are no list', 'give a results file made by tools/test.py')
-    cure = 'predict again with the annotation file that you evaluate with'
-    masks = defaultdict(list)
-    for index, result in enumerate(results):
-        problem = annotation_problem(result, image_sizes, categories)
-        if not problem and not is_number(result.get('score')):
-            problem = f'with the score {result.get("score")!r:.20}'
-        if problem:
-            raise InputError(f'result {index}', f'is one {problem}', cure)
-        if 'segmentation' in result:
-            mask = result['segmentation']
-            if not isinstance(mask, Mapping) or not isinstance(mask.get('counts'), (str, bytes)):
-                raise InputError(f'result {index}', 'has no compressed RLE as its segmentation', cure)
-            masks[result['image_id']].append(mask)
-    for image_id, rles in masks.items():
-        try:
-            decode(rles, image_sizes[image_id])
-        except ValueError as error:
-            raise InputError(f'results of image {image_id}', f'have a broken RLE mask ({error})', cure) from None
+    return (source, read_json(source)) if isinstance(source, (str, Path)) else ('results', source)
+
+
+def check_results(results: Sequence[Result], truth: Truth) -> list[Result]:
+    """Refuse results that do not fit the truth: an evaluator would ignore them in silence or count them wrongly.
+
+    Returns:
+        The same, with compressed masks.
+
+    Raises:
+        InputError: At the first of :func:`mmcell.coco.schema.result_problems`.
+    """
+    raise_first('results', result_problems(results, truth.images, truth.categories))
+    return [
+        {**result, 'segmentation': compress(result['segmentation'])} if 'segmentation' in result else result
+        for result in results
+    ]
 
 
 def _array(values: Any) -> NDArray:

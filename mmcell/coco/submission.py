@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmcell.coco.schema import is_coordinate, is_number, read_coco
+from mmcell.coco.schema import raise_first, read_coco, result_problems
 from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, check_file, parse_json, read_json, write_bytes
 from mmcell.io.limits import MAX_JSON_BYTES
-from mmcell.structures.rle import decode
 
 RESULTS_NAME = 'test-results.json'
 ZIP_NAME = 'test-results.zip'
@@ -35,7 +34,7 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
     Raises:
         InputError: If a result is malformed; nothing is written then.
     """
-    _validate(results, images_json)
+    _validate(RESULTS_NAME, results, images_json)
     ordered = sorted(results, key=lambda result: (result['image_id'], -result['score']))
     content = json.dumps([{field: result[field] for field in _FIELDS} for result in ordered], separators=(',', ':'))
     paths = [Path(out) / RESULTS_NAME, Path(out) / ZIP_NAME]
@@ -51,9 +50,9 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
 def validate_submission(path: str | Path, images_json: str | Path) -> int:
     """Validate a results file or a submission zip.
 
-    Checked: fields and their types, ids of images and categories, finite scores in [0, 1], finite boxes of no negative
-    size, RLE of the image's size that covers just that size, order by image, that `COCO.loadRes` accepts it, and that
-    a zip holds the results file alone at its root. An image without instances is no error.
+    Checked: all of :func:`mmcell.coco.schema.result_problems`; and, for a submission only, that each result has just
+    the fields that it must have, order by image, that `COCO.loadRes` accepts it, and that a zip holds the results file
+    alone at its root. An image without instances is no error.
 
     Args:
         path: `.json` or `.zip`.
@@ -67,7 +66,7 @@ def validate_submission(path: str | Path, images_json: str | Path) -> int:
     """
     path = Path(path)
     results = parse_json(path, _unzip(path)) if path.suffix == '.zip' else read_json(path)
-    _validate(results, images_json)
+    _validate(path, results, images_json)
     ids = [result['image_id'] for result in results]
     if ids != sorted(ids):
         raise InputError(path, 'is out of order', 'sort the results by image_id')
@@ -95,42 +94,21 @@ def _unzip(path: Path) -> bytes:
         raise InputError(path, f'cannot be read ({reason})', 'write the submission again') from None
 
 
-def _validate(results: Any, images_json: str | Path) -> None:
-    content = read_coco(images_json, need_files=False)
-    sizes = {image['id']: [image['height'], image['width']] for image in content['images']}
-    categories = {category['id'] for category in content['categories']}
-    if not isinstance(results, list):
-        raise InputError(RESULTS_NAME, 'is not a list', 'write the submission again')
+def _validate(where: str | Path, results: Any, images_json: str | Path) -> None:
+    content = read_coco(images_json)
+    problems = result_problems(results, content['images'], content['categories'], needs=('bbox', 'segmentation'))
+    raise_first(where, problems)
+    # The scorer alone asks for just these fields, and for text as counts.
     for index, result in enumerate(results):
-        problem = _problem(result, sizes, categories)
+        mask, problem = result['segmentation'], None
+        if set(result) != set(_FIELDS):
+            problem = f'does not have just the fields {", ".join(_FIELDS)}'
+        elif set(mask) != {'size', 'counts'} or not isinstance(mask['counts'], str):
+            problem = 'has a segmentation that is not {size, counts} with counts as a string'
         if problem is not None:
-            raise InputError(f'{RESULTS_NAME}: result {index}', problem, f'predict on the images of {images_json}')
+            raise InputError(where, f'result {index} {problem}', 'write the submission again')
     if results:  # loadRes looks at the first result to tell boxes from masks.
         _check_load_res(content, results)
-
-
-def _problem(result: Any, sizes: dict[int, list[int]], categories: set[int]) -> str | None:
-    if not isinstance(result, dict) or set(result) != set(_FIELDS):
-        return f'does not have just the fields {", ".join(_FIELDS)}'
-    image_id, category, score = result['image_id'], result['category_id'], result['score']
-    box, mask = result['bbox'], result['segmentation']
-    if type(image_id) is not int or image_id not in sizes:
-        return f'has the unknown image_id {image_id!r:.20}'
-    if type(category) is not int or category not in categories:
-        return f'has the unknown category_id {category!r:.20}'
-    if not is_number(score) or not 0 <= score <= 1:
-        return f'has the score {score!r:.20}, which is not between 0 and 1'
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_coordinate, box)) or min(box[2:]) < 0:
-        return f'has the box {box!r:.80}'
-    if not isinstance(mask, dict) or set(mask) != {'size', 'counts'} or not isinstance(mask['counts'], str):
-        return 'has a segmentation that is not {size, counts} with counts as a string'
-    if mask['size'] != sizes[image_id] or not all(type(side) is int for side in mask['size']):
-        return f'has a mask of size {mask["size"]!r:.80} on image {image_id} of size {sizes[image_id]}'
-    try:
-        decode([mask], tuple(mask['size']))
-    except ValueError as error:
-        return f'has a broken RLE ({error})'
-    return None
 
 
 def _check_load_res(content: dict[str, Any], results: list[dict[str, Any]]) -> None:

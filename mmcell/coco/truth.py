@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pycocotools import mask as coco_mask
+
 from mmcell.coco.masks import to_rle
-from mmcell.coco.schema import check_coco
+from mmcell.coco.schema import find_problems, image_sizes, raise_first
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
-from mmcell.structures.rle import compress, decode
+from mmcell.structures.rle import compress
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Truth:
     @property
     def image_sizes(self) -> dict[int, tuple[int, int]]:
         """(height, width) by image id."""
-        return {image['id']: (image['height'], image['width']) for image in self.images}
+        return image_sizes(self.images)
 
     @property
     def category_ids(self) -> list[int]:
@@ -53,30 +54,28 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
         source: An annotation file, its content, or what this function returned.
 
     Raises:
-        InputError: If it cannot be read, has no images or categories, or an annotation belongs to neither.
+        InputError: If it cannot be read, or at the first of :func:`mmcell.coco.schema.find_problems`.
     """
     if isinstance(source, Truth):
         return source
     where, content = ('annotations', source) if isinstance(source, Mapping) else (source, read_json(source))
-    check_coco(where, content, need_files=False)
+    raise_first(where, find_problems(content))
     images = sorted(content['images'], key=lambda image: image['id'])
     categories = sorted(content['categories'], key=lambda category: category['id'])
-    sizes = {image['id']: (image['height'], image['width']) for image in images}
-    annotations, masks = [], defaultdict(list)
+    sizes, annotations = image_sizes(images), []
     # Ids are given anew: COCO's matching marks the unmatched with 0, so an annotation of id 0 would never match.
-    for index, annotation in enumerate(content.get('annotations') or (), start=1):
-        annotation = {**annotation, 'id': index, 'iscrowd': int(annotation.get('iscrowd', 0))}
+    for index, annotation in enumerate(content.get('annotations', ()), start=1):
+        annotation = {'iscrowd': 0, **annotation, 'id': index}
         if annotation.get('segmentation'):
-            masks[annotation['image_id']].append(annotation)
+            rle = compress(to_rle(annotation['segmentation'], sizes[annotation['image_id']]))
+            annotation['segmentation'] = rle
+            if 'area' not in annotation:
+                annotation['area'] = float(coco_mask.area(rle))
         else:
             annotation.pop('segmentation', None)
             if 'bbox' in annotation:
                 annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
         annotations.append(annotation)
-    for image_id, some in masks.items():
-        areas = _set_rles(where, image_id, some, sizes[image_id])
-        for annotation, area in zip(some, areas):
-            annotation.setdefault('area', area)
     return Truth(images, categories, annotations)
 
 
@@ -103,17 +102,3 @@ def pool_truths(sources: Sequence[str | Path]) -> Truth:
     annotations = [annotation for truth in truths for annotation in truth.annotations]
     numbered = [{**annotation, 'id': index} for index, annotation in enumerate(annotations, start=1)]
     return Truth(images, truths[0].categories, numbered)
-
-
-def _set_rles(
-    where: str | Path, image_id: int, annotations: list[dict[str, Any]], size: tuple[int, int]
-) -> list[float]:
-    """Make the masks of one image compressed RLE, checked; returns their areas."""
-    try:
-        rles = [to_rle(annotation['segmentation'], size) for annotation in annotations]
-        runs = decode(rles, size)
-    except ValueError as error:
-        raise InputError(where, f'image {image_id} has a broken mask ({error})', 'convert the data again') from None
-    for annotation, rle in zip(annotations, rles):
-        annotation['segmentation'] = compress(rle)
-    return runs.areas.astype(float).tolist()

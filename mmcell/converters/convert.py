@@ -17,12 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
+from mmcell.coco.schema import find_problems, raise_first
 from mmcell.converters.base import ImageRecord, Layout, TestImage
 from mmcell.converters.split import split_folds, split_names
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
 from mmcell.io.images import ChannelOrder
-from mmcell.structures.rle import Instances
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
 _PIXELS = 'pixels'
@@ -88,6 +88,8 @@ def convert(
     group_by = group_by or layout.group_by
     train, val = layout.split() or split_names(names, val_ratio, seed, group_by)
     test = layout.test_images()
+    # The classes before an image is read, or every image would complain about them.
+    raise_first('--classes', find_problems(_dataset([_image(1, 'any.png', (1, 1))], [], layout, channel_order)))
     records = {record.name: record for record in _read_all(layout, names, workers)}
     contents = {
         'train': _annotated(records, train, layout, channel_order),
@@ -98,6 +100,7 @@ def convert(
         contents['test'] = _dataset(
             [_image(image.id, image.file_name, image.size) for image in test], [], layout, channel_order
         )
+        raise_first(layout.source, find_problems(contents['test']))
     parts = [] if folds is None else split_folds(names, folds, _cells(records, layout), seed, group_by)
     for index, part in enumerate(parts):
         rest = sorted(set(names) - set(part))
@@ -138,30 +141,12 @@ def _owns_pixels(out: Path) -> bool:
 def _read(layout: Layout, name: str) -> ImageRecord | InputError:
     try:
         record = layout.read(name)
-        _validate(layout, record)
+        # As what will be written of it: what holds for every layout, whatever it was read from.
+        document = _annotated({name: record}, [name], layout, 'rgb')
+        raise_first(layout.source / record.file_name, find_problems(document, training=True))
         return record
     except InputError as error:
         return error
-
-
-def _validate(layout: Layout, record: ImageRecord) -> None:
-    """What holds for every layout, whatever it was read from."""
-    where = layout.source / record.file_name
-    for category, instances in [*record.instances.items(), *record.crowds.items()]:
-        if not 1 <= category <= len(layout.class_names):
-            raise InputError(where, f'has cells of class {category}', f'use 1 to {len(layout.class_names)}')
-        _validate_instances(where, instances, record.size)
-
-
-def _validate_instances(where: Path, instances: Instances, size: tuple[int, int]) -> None:
-    height, width = size
-    if any(tuple(rle['size']) != size for rle in instances.rles):
-        raise InputError(where, 'has a mask of another size than the image', 'export the masks again')
-    boxes = instances.boxes
-    if len(boxes) and (
-        boxes[:, :2].min() < 0 or boxes[:, 2:].min() < 1 or (boxes[:, :2] + boxes[:, 2:] > [width, height]).any()
-    ):
-        raise InputError(where, 'has a cell that is empty or leaves the image', 'export the masks again')
 
 
 def _read_all(layout: Layout, names: list[str], workers: int | None) -> list[ImageRecord]:

@@ -9,9 +9,10 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from torch.utils.data import get_worker_info
 
-from mmcell.coco.schema import read_coco
+from mmcell.coco.schema import find_problems, raise_first
 from mmcell.datasets.worker_notes import WorkerNotes
 from mmcell.errors import InputError
+from mmcell.io.files import read_json
 from mmcell.io.images import ChannelOrder
 from mmcell.visualization.palette import CLASS_COLOURS
 
@@ -54,14 +55,8 @@ class CellDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images of the json with their instances, ordered by image id."""
-        content = read_coco(self.ann_file)
-        try:
-            return self._parse(content)
-        except (KeyError, TypeError, AttributeError) as error:
-            problem = f'is not COCO json ({type(error).__name__}: {error})'
-            raise InputError(self.ann_file, problem, 'convert the data again with tools/convert.py') from None
-
-    def _parse(self, content: dict[str, Any]) -> list[dict[str, Any]]:
+        content = read_json(self.ann_file)
+        raise_first(self.ann_file, find_problems(content, training=True))
         ids = {category['name']: category['id'] for category in content['categories']}
         if not self._picks_classes:
             classes = tuple(sorted(ids, key=ids.get))
@@ -75,11 +70,13 @@ class CellDataset(CocoDataset):
         self.cat2label = {category: label for label, category in enumerate(self.cat_ids)}
         self.cat_img_map = defaultdict(list)
         annotations = defaultdict(list)
-        for annotation in content.get('annotations') or []:
-            annotations[annotation['image_id']].append(annotation)
+        for annotation in content.get('annotations', ()):
+            # MMDetection reads the area, though only to drop what has none.
+            area = annotation['bbox'][2] * annotation['bbox'][3]
+            annotations[annotation['image_id']].append({'area': area, **annotation})
             self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
 
-        order = self.channel_order or (content.get('info') or {}).get('channel_order', 'rgb')
+        order = self.channel_order or content.get('info', {}).get('channel_order', 'rgb')
         data_list = []
         for image in sorted(content['images'], key=lambda image: image['id']):
             raw = {'raw_img_info': {**image, 'img_id': image['id']}, 'raw_ann_info': annotations[image['id']]}

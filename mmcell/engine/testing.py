@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
+from mmcell.coco.schema import read_coco
 from mmcell.coco.submission import write_submission
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
@@ -51,7 +52,7 @@ def test(
     """
     out = Path(out or f'work_dirs/{Path(config.filename).stem}/test')
     images_json = _use_split(config, split)
-    if not format_only and not read_json(images_json).get('annotations'):
+    if not format_only and not read_coco(images_json).get('annotations'):
         raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
     config.load_from, config.resume = str(checkpoint), False
     config.work_dir = str(out)
@@ -101,6 +102,6 @@ def _draw(config: Config, results: list, images_json: Path, show_dir: Path, show
 
     dataset = config.test_dataloader.dataset
     root = Path(dataset.data_root) / dataset.data_prefix.img
-    truth = images_json if read_json(images_json).get('annotations') else None
+    truth = images_json if read_coco(images_json).get('annotations') else None
     paths = write_overlays(results, images_json, root, show_dir, score_thr=show_score, truth=truth)
     return [f'wrote {len(paths)} pictures to {show_dir}']

@@ -133,7 +133,7 @@ def match(truth: Truth, results: Sequence[Result], iou_type: IouType, max_dets: 
     Returns:
         The backend's evaluator after `evaluate()`.
     """
-    check_results(results, truth.image_sizes, set(truth.category_ids))
+    results = check_results(results, truth)
     if iou_type not in _KEYS or backend not in _BACKENDS:
         raise InputError(f'{iou_type}, {backend}', 'is no IoU type and backend', f'use {[*_KEYS]} and {[*_BACKENDS]}')
     for kind, instances in (('annotation', truth.annotations), ('result', results)):

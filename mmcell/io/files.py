@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mmcell.errors import InputError
+from mmcell.errors import InputError, show
 from mmcell.io.limits import MAX_JSON_BYTES
 
 
@@ -195,10 +195,10 @@ def relative_name(name: Any) -> PurePosixPath:
         ValueError: If it is no text, empty, absolute, leads upwards, or cannot be a path.
     """
     if not isinstance(name, str) or not name or '\0' in name or not _is_utf_8(name):
-        raise ValueError(f'{name!r:.80} is no path')
+        raise ValueError(f'{show(name)} is no path')
     path = PurePosixPath(name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts or not path.name:
-        raise ValueError(f'{name!r:.80} leaves the folder')
+        raise ValueError(f'{show(name)} leaves the folder')
     return path
 
 

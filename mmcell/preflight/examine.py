@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mmcell.coco.schema import category_names
 from mmcell.converters.base import measure_blueness
 from mmcell.converters.summary import MIN_BLUENESS, SMALL_AREA
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
 from mmcell.io.images import ChannelOrder, read_image
-from mmcell.preflight.annotations import category_names, check_annotations, check_classes, check_structure
+from mmcell.preflight.annotations import check_annotations, check_classes, check_listing
 from mmcell.preflight.images import check_images
 from mmcell.structures.rle import Runs, decode
 
@@ -60,18 +61,24 @@ def examine_data(root: str | Path) -> tuple[list[str], list[InputError]]:
     paths = sorted((root / 'annotations').glob('*.json'))
     if not paths:
         raise InputError(root, 'holds no annotations/*.json', f'python tools/convert.py class_tiff SRC --out {root}')
-    contents, errors = {}, []
+    contents, sound, lines, errors = {}, {}, [], []
     for path in paths:
         try:
             content = read_json(path)
-            problems = check_structure(path, content)
         except InputError as error:
-            problems = [error]
+            errors.append(error)
+            continue
+        if isinstance(content, dict) and content.get('images') == []:  # a small data set may have no val images
+            lines.append(f'{path.stem}: 0 images')
+            continue
+        problems = check_annotations(path, content)
         errors += problems
-        if not problems:
+        if not problems or not check_listing(path, content):
             contents[path] = content
+        if not problems:
+            sound[path] = content
     errors += check_classes([(path, category_names(content)) for path, content in contents.items()])
-    images = _read_images(root / 'images', contents)
+    images = _read_images(root / 'images', contents, sound)
     broken = set()
     for path, content in contents.items():
         sizes = {root / 'images' / name: image.size for name, image in images.items()}
@@ -79,35 +86,36 @@ def examine_data(root: str | Path) -> tuple[list[str], list[InputError]]:
         # A broken image is one, however many files list it.
         errors += [error for error in found if str(error) not in broken]
         broken |= {str(error) for error in found}
-        errors += check_annotations(path, content)
-    lines = [line for path, content in contents.items() for line in _describe(path.stem, content)]
+    lines += [line for path, content in sound.items() for line in _describe(path.stem, content)]
     warnings = [*_find_swapped(images), *_find_leaks(contents, images)]
     return [*lines, *(f'warning: {warning}' for warning in warnings)], errors
 
 
 def _masks(content: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]], Runs]]:
-    """Image, annotations with RLE masks, and these masks; those of an image of which one is broken are left out."""
+    """Image, annotations with RLE masks, and these masks."""
     owned = defaultdict(list)
     for annotation in content.get('annotations', ()):
         if isinstance(annotation.get('segmentation'), dict):
             owned[annotation['image_id']].append(annotation)
     for image in content['images']:
         annotations = owned[image['id']]
-        try:
-            runs = decode([one['segmentation'] for one in annotations], (image['height'], image['width']))
-        except Exception:  # check_annotations says what is wrong with it.
-            continue
-        yield image, annotations, runs
+        yield (
+            image,
+            annotations,
+            decode([one['segmentation'] for one in annotations], (image['height'], image['width'])),
+        )
 
 
-def _read_images(folder: Path, contents: Mapping[Path, Mapping[str, Any]]) -> dict[str, _Image]:
-    """What the pixels tell, by file name."""
+def _read_images(
+    folder: Path, contents: Mapping[Path, Mapping[str, Any]], sound: Collection[Path]
+) -> dict[str, _Image]:
+    """What the pixels tell, by file name; masks are taken from the sound files only."""
     masks: dict[str, tuple[Runs | None, ChannelOrder]] = {}
-    for content in contents.values():
-        order = 'bgr' if (content.get('info') or {}).get('channel_order') == 'bgr' else 'rgb'
+    for path, content in contents.items():
+        order = content.get('info', {}).get('channel_order', 'rgb')
         for image in content['images']:
             masks.setdefault(image['file_name'], (None, order))
-        for image, _, runs in _masks(content):
+        for image, _, runs in _masks(content) if path in sound else ():
             if len(runs):
                 masks[image['file_name']] = (runs, order)
 

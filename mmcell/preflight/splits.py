@@ -10,9 +10,10 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmcell.coco.schema import category_names
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
-from mmcell.preflight.annotations import category_names, check_classes, check_structure
+from mmcell.preflight.annotations import check_classes, check_listing
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_splits(config: Config, names: Iterable[str]) -> tuple[list[Split], list
         names: Which of 'train', 'val' and 'test'. One without a dataloader is passed over.
 
     Returns:
-        Those that can be read, and an error for each file that cannot, or is no COCO json.
+        Those whose images and categories can be read, and an error for each file of which they cannot.
     """
     splits, errors = [], []
     contents: dict[Path, Any] = {}
@@ -64,7 +65,7 @@ def read_splits(config: Config, names: Iterable[str]) -> tuple[list[Split], list
             if path not in contents:
                 try:
                     contents[path] = read_json(path)
-                    problems = check_structure(path, contents[path])
+                    problems = check_listing(path, contents[path])
                 except InputError as error:
                     problems = [error]
                 errors += problems
@@ -88,7 +89,7 @@ def find_datasets(dataset: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def check_splits(config: Config, splits: Sequence[Split], scored: str | None) -> list[InputError]:
-    """Check that the splits are not empty, have the same classes, and are scored against their own truth.
+    """Check that splits have annotations where these are needed, the same classes, and are scored by their own truth.
 
     Args:
         config: The config.
@@ -97,10 +98,7 @@ def check_splits(config: Config, splits: Sequence[Split], scored: str | None) ->
     """
     errors = []
     for split in splits:
-        if not split.content['images']:
-            cure = 'convert the data with another --val-ratio' if split.name != 'test' else 'convert the test images'
-            errors.append(InputError(split.ann_file, f'lists no images for {split.name}', cure))
-        elif not split.content.get('annotations') and split.name in ('train', scored):
+        if not split.content.get('annotations') and split.name in ('train', scored):
             purpose = 'to train on' if split.name == 'train' else 'to score against'
             cure = f'choose another file as {split.name}_dataloader.dataset.ann_file, or convert the data again'
             errors.append(InputError(split.ann_file, f'has no annotations {purpose}', cure))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.coco.masks import to_rle
-from mmcell.coco.schema import annotation_problem, is_number, read_coco
+from mmcell.coco.schema import image_sizes, raise_first, read_coco, result_problems
 from mmcell.errors import InputError
 from mmcell.io.images import read_image
 from mmcell.io.windows import ImageWindows
@@ -94,8 +94,8 @@ class ImageSet:
             images,
             tuple(name for _, name in categories),
             tuple(category_id for category_id, _ in categories),
-            (content.get('info') or {}).get('channel_order', 'rgb'),
-            content.get('annotations') or [],
+            content.get('info', {}).get('channel_order', 'rgb'),
+            content.get('annotations', []),
         )
 
     @property
@@ -157,51 +157,50 @@ class ImageSet:
             path: COCO json with annotations of these images; None takes the annotations of this one.
 
         Raises:
-            InputError: If an annotation does not fit.
+            InputError: If the other json is of other images or categories, or a cell has no mask.
         """
         annotated = self if path is None else ImageSet.load(path)
-        return self.gather([cell for cell in annotated.annotations if not cell.get('iscrowd')], annotated.path)
+        problem = f'has other images or categories than {self.path}'
+        if not annotated._sizes.items() <= self._sizes.items() or annotated.category_ids != self.category_ids:
+            raise InputError(annotated.path, problem, 'give two files of the same images')
+        cells = [cell for cell in annotated.annotations if not cell.get('iscrowd')]
+        if not all(cell.get('segmentation') for cell in cells):
+            raise InputError(annotated.path, 'has annotations without a mask', 'convert the data again')
+        return self._group(cells)
 
-    def gather(self, instances: Sequence[Mapping[str, Any]], where: str | Path = 'results') -> dict[int, Cells]:
-        """Group results (or annotations) by image, in the given order.
+    def gather(self, results: Sequence[Mapping[str, Any]], where: str | Path = 'results') -> dict[int, Cells]:
+        """Group results by image, in the given order.
 
         Args:
-            instances: Dicts with image_id, category_id, segmentation (RLE or polygons) and perhaps score.
+            results: Result dicts with masks.
             where: Where they are from, for error messages.
 
         Returns:
             Cells by image id, with an entry for every image of the json.
 
         Raises:
-            InputError: At the first one that lacks a field, is of an unknown image or category, has no finite score,
-                or whose mask is malformed or of another size than its image.
+            InputError: At the first of :func:`mmcell.coco.schema.result_problems`, of which no mask is one here.
         """
+        categories = [{'id': category_id} for category_id in self.category_ids]
+        raise_first(where, result_problems(results, self.images, categories, needs=('segmentation',)))
+        return self._group(results)
+
+    @property
+    def _sizes(self) -> dict[int, tuple[int, int]]:
+        return image_sizes(self.images)
+
+    def _group(self, instances: Sequence[Mapping[str, Any]]) -> dict[int, Cells]:
+        """Annotations or results that were checked, by image."""
         labels = {category_id: label for label, category_id in enumerate(self.category_ids)}
         groups = defaultdict(list)
-        known = {image['id'] for image in self.images}
-        cure = f'use results of the images in {self.path}'
-        if not isinstance(instances, list):
-            raise InputError(where, 'is not a list of results', 'give a results file made by tools/test.py')
-        for index, instance in enumerate(instances):
-            problem = annotation_problem(instance, known, labels)
-            if problem:
-                raise InputError(where, f'has instance {index} {problem}', cure)
-            score = instance.get('score', 1)
-            if not is_number(score):
-                raise InputError(where, f'has instance {index} with the score {score!r:.20}', 'predict again')
-            mask = instance.get('segmentation')
-            groups[instance['image_id']].append((labels[instance['category_id']], float(score), mask))
+        for instance in instances:
+            groups[instance['image_id']].append(instance)
         cells = {}
-        for image in self.images:
-            group = groups[image['id']]
-            try:
-                size = image['height'], image['width']
-                runs = decode([to_rle(mask, size) for _, _, mask in group], size)
-            except ValueError as error:
-                raise InputError(where, f'image {image["id"]}: {error}', cure) from None
-            cells[image['id']] = Cells(
-                np.array([label for label, _, _ in group], dtype=np.int64),
-                np.array([score for _, score, _ in group], dtype=np.float64),
-                runs,
+        for image_id, size in self._sizes.items():
+            group = groups[image_id]
+            cells[image_id] = Cells(
+                np.array([labels[instance['category_id']] for instance in group], dtype=np.int64),
+                np.array([instance.get('score', 1) for instance in group], dtype=np.float64),
+                decode([to_rle(instance['segmentation'], size) for instance in group], size),
             )
         return cells

@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from mmcell.coco.results import open_results
 from mmcell.io.files import atomic_path, write_bytes
 from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.measurements import NAMES, measure
@@ -25,7 +26,7 @@ COLUMNS = ('image', 'id', 'class', 'score', *NAMES)
 
 
 def export_results(
-    results: Sequence[Mapping[str, Any]],
+    results: str | Path | Sequence[Mapping[str, Any]],
     images_json: str | Path,
     out_dir: str | Path,
     target: str,
@@ -34,7 +35,7 @@ def export_results(
     """Write results in another format.
 
     Args:
-        results: Result dicts.
+        results: Result dicts, or a file of them.
         images_json: COCO json of the images.
         out_dir: Folder to write to.
         target: A key of :data:`TARGETS`.
@@ -47,7 +48,8 @@ def export_results(
         InputError: If results and json do not fit, or a file cannot be written.
     """
     images = ImageSet.load(images_json)
-    gathered = images.gather(results)
+    where, results = open_results(results)
+    gathered = images.gather(results, where)
     # A cell without pixels has no outline and no centre.
     cells = {image_id: _filled(group.above(score_thr)) for image_id, group in gathered.items()}
     return TARGETS[target](images, cells, Path(out_dir))

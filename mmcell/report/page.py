@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from mmcell.coco.results import open_results
 from mmcell.evaluation.matching import Matches, find_overlap, match_cells
 from mmcell.io.files import write_bytes
 from mmcell.report.cells import Cells, ImageSet
@@ -38,7 +39,7 @@ _HIT, _WRONG, _ALARM = 0, 1, 2
 
 
 def write_report(
-    results: Sequence[Mapping[str, Any]],
+    results: str | Path | Sequence[Mapping[str, Any]],
     out: str | Path,
     *,
     truth: str | Path | None = None,
@@ -52,7 +53,7 @@ def write_report(
     """Write the page.
 
     Args:
-        results: Result dicts.
+        results: Result dicts, or a file of them.
         out: The page's path.
         truth: COCO json with annotations; without it there are no numbers, and cells are neither hits nor misses.
         images: COCO json of the images; `truth` unless given.
@@ -69,7 +70,8 @@ def write_report(
         InputError: If a file cannot be used.
     """
     image_set = ImageSet.load(images or truth)
-    predicted = image_set.gather(results)
+    where, results = open_results(results)
+    predicted = image_set.gather(results, where)
     true = None if truth is None else image_set.truth(truth)
     rows = [_row(image, predicted[image['id']], true and true[image['id']], score_thr) for image in image_set.images]
     rows.sort(key=lambda row: (-row['errors'], -row['predicted'], row['name']))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmcell.coco.schema import is_number
 from mmcell.errors import InputError
 from mmcell.evaluation.headline import COMPARED
 from mmcell.io.files import read_bytes
@@ -76,4 +75,4 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
 
 def is_measured(value: Any) -> bool:
     """Whether a value of a log is a number that a chart can show; beyond these bounds its arithmetic would fail."""
-    return is_number(value) and (value == 0 or 1e-30 <= abs(value) <= 1e30)
+    return type(value) in (int, float) and (value == 0 or 1e-30 <= abs(value) <= 1e30)
