@@ -59,7 +59,7 @@ def _check_form(segmentation: Any, size: tuple[int, int]) -> None:
     if isinstance(segmentation, dict):
         given = segmentation.get('size')
         # 40.0 and True are equal to whole numbers, but not of their type.
-        if given != [*size] or [*map(type, given)] != [int, int]:
+        if given != [*size] or not type(given[0]) is type(given[1]) is int:
             raise ValueError(f'the size is {show(given)}, not {list(size)}')
         if not isinstance(segmentation.get('counts'), (str, bytes, list)):
             raise ValueError('it has no counts')

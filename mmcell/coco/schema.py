@@ -8,7 +8,7 @@ are of the same images.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ _MAX_COORDINATE = 2**31
 _TOLERANCE = 0.5
 
 _NUMBERS = frozenset({int, float})
+_ANY_ID = range(MAX_ID + 1)
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,15 @@ def find_problems(document: Any, needs: Collection[str] = (), training: bool = F
     """What is wrong with the content of an annotation file, in the order of the document, masks last.
 
     Images have a whole number of their own as `id`, `height` and `width` of at most 2**32 - 1 pixels, and a `file_name`
-    of their own that stays in its folder; categories an `id` and a `name` of their own; annotations an `id` of their
+    that stays in its folder; categories an `id` and a `name` of their own; annotations an `id` of their
     own, the `image_id` and the `category_id` of one of these, and, as far as given, `bbox` (x, y, width, height),
     `area`, `iscrowd` (0 or 1) and `segmentation` (polygons, or RLE of the image's size). True is no number, 1.0 no id.
 
     Args:
         document: What JSON can hold.
         needs: Which of 'bbox' and 'segmentation' every annotation must have.
-        training: Whether it is to be trained on: each annotation then needs both, and a box that has an area and lies
-            in its image, since MMDetection drops others in silence.
+        training: Whether it is to be trained on: each image then needs a file of its own, each annotation both, and a
+            box that has an area and lies in its image, since MMDetection drops others in silence.
     """
     if not isinstance(document, dict) or not document.get('images') or not document.get('categories'):
         yield Problem('', 'has no images or no categories', 'give both; for val, convert with a larger --val-ratio')
@@ -95,7 +96,7 @@ def find_problems(document: Any, needs: Collection[str] = (), training: bool = F
         yield from _index(document.get(key, []), key, kind, found[key])
     images, categories, annotations = found.values()
     sizes: dict[int, tuple[int, int]] = {}
-    yield from _image_problems(images, sizes)
+    yield from _image_problems(images, sizes, training)
     yield from _category_problems(categories)
     if training:
         needs = ('bbox', 'segmentation')
@@ -106,7 +107,7 @@ def find_problems(document: Any, needs: Collection[str] = (), training: bool = F
             broken = _box_problem(annotation['bbox'], sizes.get(annotation['image_id']))
         if broken is not None:
             yield Problem(f'annotation {number}', *broken)
-        elif annotation.get('segmentation', []) != [] and annotation['image_id'] in sizes:
+        elif 'segmentation' in annotation and annotation['segmentation'] != [] and annotation['image_id'] in sizes:
             masks[annotation['image_id']].append((number, annotation['segmentation']))
     yield from _mask_problems('annotation', masks, sizes)
 
@@ -133,8 +134,8 @@ def result_problems(
         yield Problem('', 'is not a list of results', 'give a file made by tools/test.py or tools/infer.py')
         return
     sizes = {} if images is None else image_sizes(images)
-    known_images = None if images is None else sizes
-    known_categories = None if categories is None else {category['id'] for category in categories}
+    known_images = _ANY_ID if images is None else sizes
+    known_categories = _ANY_ID if categories is None else {category['id'] for category in categories}
     masks = defaultdict(list)
     for index, result in enumerate(results):
         broken = _instance_problem(result, known_images, known_categories, needs)
@@ -195,7 +196,9 @@ def _index(entries: Any, key: str, kind: str, found: dict[int, dict[str, Any]]) 
             found[number] = entry
 
 
-def _image_problems(images: Mapping[int, dict[str, Any]], sizes: dict[int, tuple[int, int]]) -> Iterator[Problem]:
+def _image_problems(
+    images: Mapping[int, dict[str, Any]], sizes: dict[int, tuple[int, int]], training: bool
+) -> Iterator[Problem]:
     """Notes the sizes of those that have one."""
     names = set()
     for number, image in images.items():
@@ -210,7 +213,7 @@ def _image_problems(images: Mapping[int, dict[str, Any]], sizes: dict[int, tuple
         except ValueError as error:
             yield Problem(f'image {number}', f'has a bad file_name: {error}', 'give paths that stay in the folder')
             continue
-        if name in names:
+        if training and name in names:
             problem = f'has the file_name {show(image["file_name"])} of another image'
             yield Problem(f'image {number}', problem, 'keep one entry an image')
         names.add(name)
@@ -229,24 +232,24 @@ def _category_problems(categories: Mapping[int, dict[str, Any]]) -> Iterator[Pro
 
 
 def _instance_problem(
-    instance: Any, images: Collection[int] | None, categories: Collection[int] | None, needs: Collection[str]
+    instance: Any, images: Container[int], categories: Container[int], needs: Collection[str]
 ) -> tuple[str, str] | None:
     """What is wrong with an annotation or a result, its mask apart, and the cure."""
     # A file may hold a million of them: this is written to be fast.
     if not isinstance(instance, dict):
         return f'is no object but {show(instance)}', 'remove it, or predict again'
     number = instance.get('image_id')
-    if type(number) is not int or (number not in images if images is not None else not _is_id(number)):
+    if type(number) is not int or number not in images:
         return f'has the unknown image_id {show(number)}', 'add that image, or give results and json of one data set'
     number = instance.get('category_id')
-    if type(number) is not int or (number not in categories if categories is not None else not _is_id(number)):
+    if type(number) is not int or number not in categories:
         cure = 'add that category, or give results and json of one data set'
         return f'has the unknown category_id {show(number)}', cure
     crowd = instance.get('iscrowd', 0)
     if type(crowd) is not int or crowd not in (0, 1):
         return f'has the iscrowd {show(crowd)}', 'give 0 or 1'
     area = instance.get('area', 0)
-    if type(area) not in _NUMBERS or not 0 <= area <= MAX_ID:
+    if type(area) not in _NUMBERS or not 0 <= area <= MAX_ID:  # NaN is refused, too
         return f'has the area {show(area)}', 'give the number of its pixels'
     if 'bbox' in instance and not _is_box(instance['bbox']):
         return f'has the bbox {show(instance["bbox"])}', 'give [x, y, width, height] in pixels'
@@ -257,20 +260,16 @@ def _instance_problem(
 
 
 def _is_id(number: Any) -> bool:
-    return type(number) is int and 0 <= number <= MAX_ID
+    return type(number) is int and number in _ANY_ID
 
 
 def _is_box(box: Any) -> bool:
     if not isinstance(box, (list, tuple)) or len(box) != 4 or not _NUMBERS.issuperset(map(type, box)):
         return False
     x, y, width, height = box
+    most = _MAX_COORDINATE
     # Written so that NaN is refused, too.
-    return (
-        -_MAX_COORDINATE <= x <= _MAX_COORDINATE
-        and -_MAX_COORDINATE <= y <= _MAX_COORDINATE
-        and 0 <= width <= _MAX_COORDINATE
-        and 0 <= height <= _MAX_COORDINATE
-    )
+    return -most <= x <= most and -most <= y <= most and 0 <= width <= most and 0 <= height <= most
 
 
 def _box_problem(box: Sequence[float], size: tuple[int, int] | None) -> tuple[str, str] | None:

@@ -58,7 +58,11 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
     """
     if isinstance(source, Truth):
         return source
-    where, content = ('annotations', source) if isinstance(source, Mapping) else (source, read_json(source))
+    if isinstance(source, Mapping):
+        # Who samples images may have one twice: annotations that are no file's need no ids of their own.
+        where, content = 'annotations', {**source, 'annotations': _number(source.get('annotations', []))}
+    else:
+        where, content = source, read_json(source)
     raise_first(where, find_problems(content))
     images = sorted(content['images'], key=lambda image: image['id'])
     categories = sorted(content['categories'], key=lambda category: category['id'])
@@ -77,6 +81,14 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
                 annotation.setdefault('area', annotation['bbox'][2] * annotation['bbox'][3])
         annotations.append(annotation)
     return Truth(images, categories, annotations)
+
+
+def _number(annotations: Any) -> Any:
+    if not isinstance(annotations, list):
+        return annotations
+    return [
+        {**each, 'id': index} if isinstance(each, dict) else each for index, each in enumerate(annotations, start=1)
+    ]
 
 
 def pool_truths(sources: Sequence[str | Path]) -> Truth:

@@ -166,7 +166,8 @@ class ImageSet:
         cells = [cell for cell in annotated.annotations if not cell.get('iscrowd')]
         if not all(cell.get('segmentation') for cell in cells):
             raise InputError(annotated.path, 'has annotations without a mask', 'convert the data again')
-        return self._group(cells)
+        # Truth is certain, whatever score the file may give.
+        return self._group([{**cell, 'score': 1} for cell in cells])
 
     def gather(self, results: Sequence[Mapping[str, Any]], where: str | Path = 'results') -> dict[int, Cells]:
         """Group results by image, in the given order.
@@ -200,7 +201,7 @@ class ImageSet:
             group = groups[image_id]
             cells[image_id] = Cells(
                 np.array([labels[instance['category_id']] for instance in group], dtype=np.int64),
-                np.array([instance.get('score', 1) for instance in group], dtype=np.float64),
+                np.array([instance['score'] for instance in group], dtype=np.float64),
                 decode([to_rle(instance['segmentation'], size) for instance in group], size),
             )
         return cells

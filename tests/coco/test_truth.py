@@ -56,5 +56,15 @@ def test_refuses_what_is_no_truth(coco, annotation, tmp_path):
         with pytest.raises(InputError, match=r'truth\.json: has no images or no categories'):
             load_truth(path)
     for stray in ({'image_id': 2}, {'category_id': 3}):
-        with pytest.raises(InputError, match=r'has annotation .* with the unknown'):
+        with pytest.raises(InputError, match='annotation 1 has the unknown'):
             load_truth(coco([annotation(1, 1, **stray)]))
+
+
+def test_annotations_made_in_memory_need_no_numbers(coco, annotation, tmp_path):
+    """A sample of images, say, may have one of them twice; a file must give every annotation its own id."""
+    content = coco([annotation(0, 0), annotation(9, 9)])
+    content['annotations'][1]['id'] = 1
+    assert [each['id'] for each in load_truth(content).annotations] == [1, 2]
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    with pytest.raises(InputError, match='has the id 1 of another annotation'):
+        load_truth(tmp_path / 'truth.json')

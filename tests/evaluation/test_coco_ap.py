@@ -161,7 +161,7 @@ def test_annotation_id_0_can_be_hit(evaluate, coco, annotation, result):
 
 def test_errors(coco, annotation, result):
     truth, good = coco([annotation(0, 0)]), result(0, 0)
-    with pytest.raises(InputError, match='result 0: is one with the unknown image_id 9'):
+    with pytest.raises(InputError, match='result 0 has the unknown image_id 9'):
         evaluate_coco(truth, [{**good, 'image_id': 9}])
     with pytest.raises(InputError, match='result of image 1: has no segmentation'):
         evaluate_coco(truth, [{key: value for key, value in good.items() if key != 'segmentation'}])

@@ -338,11 +338,11 @@ def test_cells_may_be_given_instead_of_results(random_case):
 
 def test_errors(coco, annotation, result):
     truth, good = coco([annotation(0, 0)]), result(0, 0)
-    with pytest.raises(InputError, match='result 0: is one with the unknown image_id 9'):
+    with pytest.raises(InputError, match='result 0 has the unknown image_id 9'):
         evaluate_cells(truth, [{**good, 'image_id': 9}], 0.5)
     with pytest.raises(InputError, match='image 1: has cells without masks'):
         evaluate_cells(truth, [{key: value for key, value in good.items() if key != 'segmentation'}], 0.5)
-    with pytest.raises(InputError, match=r'results of image 1: have a broken RLE mask'):
+    with pytest.raises(InputError, match='result 0 has a broken mask of image 1'):
         evaluate_cells(truth, [{**good, 'segmentation': {'size': [40, 50], 'counts': 'broken'}}], 0.5)
 
 

@@ -74,9 +74,9 @@ def test_broken_pixels_behind_a_good_header(blue, data, tool, edit):
     edit(data / 'annotations/val.json', lambda content: content['annotations'][0]['segmentation'].update(counts='~'))
     outcome = tool('doctor', data)
     assert outcome.status == 2
-    broken, mask = outcome.err.splitlines()  # the image once, though trainval.json lists it as well
+    mask, broken = outcome.err.splitlines()  # the image once, though trainval.json lists it as well
     assert broken.startswith(f'error: {path}: cannot be read as TIFF')
-    assert mask.startswith(f'error: {data}/annotations/val.json: has 1 broken masks, first that of annotation ')
+    assert mask.startswith(f'error: {data}/annotations/val.json: annotation 1 has a broken mask of image ')
 
 
 def test_no_data(tmp_path, tool):

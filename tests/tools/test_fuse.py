@@ -143,14 +143,17 @@ OTHER_SIZE = {'size': [12, 16], 'counts': [12 * 16]}
 BAD = {
     'no json': ('nonsense', 'is not valid JSON'),
     'no list': ({'images': []}, 'is not a list of results'),
-    'no result': ([1], 'result 0 is not a result'),
-    'no mask': ([{key: value for key, value in draw_results(1)[0].items() if key != 'segmentation'}], 'has no mask'),
-    'polygon': (damaged(1, segmentation=[[0, 0, 5, 0, 5, 5]]), 'result 1 has a mask that is not RLE'),
+    'no result': ([1], 'result 0 is no object'),
+    'no mask': (
+        [{key: value for key, value in draw_results(1)[0].items() if key != 'segmentation'}],
+        'has no segmentation',
+    ),
+    'polygon': (damaged(1, segmentation=[[0, 0, 5, 0, 5, 5]]), 'result 1 has polygons for a mask'),
     'score': (damaged(1, score=1.5), 'result 1 has the score 1.5'),
-    'box': (damaged(1, bbox=[0, 0, -1, 2]), 'result 1 has the box'),
-    'category': (damaged(1, category_id='cell'), 'whole numbers'),
-    'size in one file': (damaged(1, segmentation=OTHER_SIZE), 'mask 1 has size [12, 16], the image has [16, 12]'),
-    'counts': (damaged(0, segmentation={'size': [16, 12], 'counts': '1'}), 'mask 0 has counts for 1 pixels'),
+    'box': (damaged(1, bbox=[0, 0, -1, 2]), 'result 1 has the bbox'),
+    'category': (damaged(1, category_id='cell'), 'unknown category_id'),
+    'size in one file': (damaged(1, segmentation=OTHER_SIZE), 'the size is [12, 16], not [16, 12]'),
+    'counts': (damaged(0, segmentation={'size': [16, 12], 'counts': '1'}), 'it has counts for 1 pixels'),
     'other images': ([{**each, 'image_id': each['image_id'] + 10} for each in draw_results(1)], 'no image in common'),
     'other sizes': (
         [{**each, 'segmentation': OTHER_SIZE} for each in draw_results(1) if each['image_id'] == 1],
@@ -175,9 +178,11 @@ def test_results_of_other_images_than_listed(files, images, write, tmp_path, too
     listing = json.loads(images.read_text())
     listing['images'] = listing['images'][1:]
     outcome = tool('fuse', *files, '--images', write('other.json', listing), '--out', tmp_path / 'out')
-    assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'other.json does not list' in outcome.err
+    assert (
+        outcome.status == 2 and outcome.err.count('\n') == 1 and 'result 0 has the unknown image_id 1; ' in outcome.err
+    )
     outcome = tool('fuse', *files, '--images', write('none.json', []), '--out', tmp_path / 'out')
-    assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'none.json: is not COCO json' in outcome.err
+    assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'none.json: has no images' in outcome.err
 
 
 @pytest.mark.parametrize(
