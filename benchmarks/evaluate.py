@@ -61,7 +61,10 @@ def _inputs(detections: int, side: int, images: int) -> dict[str, Any]:
             ]
     return {
         'truth': {
-            'images': [{'id': image, 'height': side, 'width': side} for image in range(1, images + 1)],
+            'images': [
+                {'id': image, 'file_name': f'{image}.png', 'height': side, 'width': side}
+                for image in range(1, images + 1)
+            ],
             'categories': [{'id': number, 'name': f'class {number}'} for number in range(1, _CLASSES + 1)],
             'annotations': truth,
         },

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.coco.results import Result, check_results
+from mmcell.coco.results import Result
+from mmcell.coco.schema import image_sizes, raise_first, result_problems
 from mmcell.coco.truth import Truth
 from mmcell.errors import InputError
 from mmcell.structures.cells import Cells
@@ -40,10 +41,10 @@ def cells_of(
     Raises:
         InputError: If a result does not fit the images and categories, or has no mask.
     """
-    sizes = {image['id']: (image['height'], image['width']) for image in images}
+    raise_first('results', result_problems(results, images, categories, needs=('segmentation',)))
+    sizes = image_sizes(images)
     categories = sorted(categories, key=lambda category: category['id'])
     label_of = {category['id']: label for label, category in enumerate(categories)}
-    check_results(results, sizes, set(label_of))
     by_image = _by_image(results)
 
     def stream() -> Iterator[tuple[int, Cells]]:

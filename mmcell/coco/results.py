@@ -10,11 +10,8 @@ import numpy as np
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-from mmcell.coco.schema import raise_first, result_problems
-from mmcell.coco.truth import Truth
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
-from mmcell.structures.rle import compress
 
 #: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
 Result = dict[str, Any]
@@ -67,22 +64,6 @@ def open_results(source: str | Path | Sequence[Result]) -> tuple[str | Path, Any
         InputError: If the file cannot be read.
     """
     return (source, read_json(source)) if isinstance(source, (str, Path)) else ('results', source)
-
-
-def check_results(results: Sequence[Result], truth: Truth) -> list[Result]:
-    """Refuse results that do not fit the truth: an evaluator would ignore them in silence or count them wrongly.
-
-    Returns:
-        The same, with compressed masks.
-
-    Raises:
-        InputError: At the first of :func:`mmcell.coco.schema.result_problems`.
-    """
-    raise_first('results', result_problems(results, truth.images, truth.categories))
-    return [
-        {**result, 'segmentation': compress(result['segmentation'])} if 'segmentation' in result else result
-        for result in results
-    ]
 
 
 def _array(values: Any) -> NDArray:

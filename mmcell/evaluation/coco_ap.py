@@ -23,9 +23,11 @@ import pycocotools.cocoeval
 import pycocotools.mask as mask_utils
 from numpy.typing import NDArray
 
-from mmcell.coco.results import Result, check_results
+from mmcell.coco.results import Result
+from mmcell.coco.schema import raise_first, result_problems
 from mmcell.coco.truth import Truth, load_truth
 from mmcell.errors import InputError
+from mmcell.structures.rle import compress
 
 Backend = Literal['faster_coco_eval', 'pycocotools']
 IouType = Literal['segm', 'bbox']
@@ -133,18 +135,15 @@ def match(truth: Truth, results: Sequence[Result], iou_type: IouType, max_dets: 
     Returns:
         The backend's evaluator after `evaluate()`.
     """
-    results = check_results(results, truth)
     if iou_type not in _KEYS or backend not in _BACKENDS:
         raise InputError(f'{iou_type}, {backend}', 'is no IoU type and backend', f'use {[*_KEYS]} and {[*_BACKENDS]}')
-    for kind, instances in (('annotation', truth.annotations), ('result', results)):
-        for instance in instances:
-            if _KEYS[iou_type] not in instance:
-                where = f'{kind} of image {instance["image_id"]}'
-                raise InputError(where, f'has no {_KEYS[iou_type]}', f'do not evaluate {iou_type}')
-    detections = [
-        {**result, 'id': index, 'iscrowd': 0, 'area': _area(result, iou_type)}
-        for index, result in enumerate(results, start=1)
-    ]
+    field = _KEYS[iou_type]
+    raise_first('results', result_problems(results, truth.images, truth.categories, needs=(field,)))
+    for annotation in truth.annotations:
+        if field not in annotation:
+            where = f'annotation of image {annotation["image_id"]}'
+            raise InputError(where, f'has no {field}', f'do not evaluate {iou_type}')
+    detections = [_detection(result, index, iou_type) for index, result in enumerate(results, start=1)]
     # Ours, since the libraries change what they are given.
     annotations = [dict(annotation) for annotation in truth.annotations]
     coco, evaluator_class = _BACKENDS[backend]
@@ -189,7 +188,9 @@ def _index(coco: type, truth: Truth, instances: list[dict[str, Any]]) -> Any:
     return index
 
 
-def _area(result: Result, iou_type: IouType) -> float:
+def _detection(result: Result, index: int, iou_type: IouType) -> dict[str, Any]:
+    fields = {**result, 'id': index, 'iscrowd': 0}
     if iou_type == 'segm':
-        return float(mask_utils.area(result['segmentation']))
-    return result['bbox'][2] * result['bbox'][3]
+        fields['segmentation'] = compress(result['segmentation'])
+        return fields | {'area': float(mask_utils.area(fields['segmentation']))}
+    return fields | {'area': result['bbox'][2] * result['bbox'][3]}

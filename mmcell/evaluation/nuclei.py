@@ -261,7 +261,8 @@ def find_overlaps_of(truth: Truth, found: Sequence[Result] | Mapping[int, Cells]
     Raises:
         InputError: If a result or the truth has no masks, or a result does not fit the truth.
     """
-    if isinstance(found, Mapping):
+    # What json holds may be an object, too; that is refused like all that is no list of results.
+    if isinstance(found, Mapping) and truth.image_sizes.keys() <= found.keys():
         cells = ((image['id'], found[image['id']]) for image in truth.images)
     else:
         cells = cells_of(found, truth.images, truth.categories, **how)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmcell.coco.results import check_results, sort_results, to_results
-from mmcell.coco.truth import load_truth
+from mmcell.coco.results import sort_results, to_results
 from mmcell.errors import InputError
 
 
@@ -88,12 +87,3 @@ def test_sort_results_is_stable():
         {'image_id': 1, 'score': 0.1, 'n': 3},
     ]
     assert [result['n'] for result in sort_results(results)] == [2, 1, 3, 0]
-
-
-def test_checked_results_are_compressed(coco, result):
-    truth, good = load_truth(coco([])), result(0, 0, side=4)
-    long = {'size': [40, 50], 'counts': [0, 4, 36, 4, 36, 4, 36, 4, 40 * 50 - 124]}
-    given = [{**good, 'segmentation': long}]
-    assert check_results(given, truth) == [good] and given[0]['segmentation'] is long
-    with pytest.raises(InputError, match=r'^results: result 1 has the unknown image_id 4; '):
-        check_results([good, {**good, 'image_id': 4}], truth)

@@ -18,8 +18,9 @@ from mmengine.config import Config
 from mmcell.coco.fuse import fuse_files
 from mmcell.coco.schema import find_problems, read_results, result_problems
 from mmcell.coco.submission import validate_submission, write_submission
-from mmcell.converters import Coco, convert
-from mmcell.datasets import CellDataset
+from mmcell.converters import convert
+from mmcell.converters.coco import Coco
+from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.errors import InputError, InputErrors, raise_all, show
 from mmcell.evaluation import confusion_matrix, evaluate_cells, evaluate_coco, load_truth
 from mmcell.io.files import read_json

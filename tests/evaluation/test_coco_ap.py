@@ -163,10 +163,17 @@ def test_errors(coco, annotation, result):
     truth, good = coco([annotation(0, 0)]), result(0, 0)
     with pytest.raises(InputError, match='result 0 has the unknown image_id 9'):
         evaluate_coco(truth, [{**good, 'image_id': 9}])
-    with pytest.raises(InputError, match='result of image 1: has no segmentation'):
+    with pytest.raises(InputError, match='result 0 has no segmentation'):
         evaluate_coco(truth, [{key: value for key, value in good.items() if key != 'segmentation'}])
     with pytest.raises(InputError, match='use'):
         evaluate_coco(truth, [good], backend='stock')
+
+
+def test_uncompressed_masks_count_the_same(evaluate, coco, annotation, result):
+    good, counts = result(0, 0, side=4), [0, 4, 36, 4, 36, 4, 36, 4, 40 * 50 - 124]
+    long = {**good, 'segmentation': {'size': [40, 50], 'counts': counts}}
+    assert evaluate(coco([annotation(0, 0, 4)]), [long]) == evaluate(coco([annotation(0, 0, 4)]), [good])
+    assert long['segmentation']['counts'] is counts
 
 
 def test_truth_as_prediction_on_consep(consep, as_results):

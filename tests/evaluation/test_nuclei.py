@@ -340,7 +340,7 @@ def test_errors(coco, annotation, result):
     truth, good = coco([annotation(0, 0)]), result(0, 0)
     with pytest.raises(InputError, match='result 0 has the unknown image_id 9'):
         evaluate_cells(truth, [{**good, 'image_id': 9}], 0.5)
-    with pytest.raises(InputError, match='image 1: has cells without masks'):
+    with pytest.raises(InputError, match='result 0 has no segmentation'):
         evaluate_cells(truth, [{key: value for key, value in good.items() if key != 'segmentation'}], 0.5)
     with pytest.raises(InputError, match='result 0 has a broken mask of image 1'):
         evaluate_cells(truth, [{**good, 'segmentation': {'size': [40, 50], 'counts': 'broken'}}], 0.5)
