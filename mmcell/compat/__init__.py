@@ -15,8 +15,10 @@ def install() -> None:
     # Imported here: what only reports a torchvision that does not load needs no mmengine.
     from mmcell.compat.checkpoints import load_safely
     from mmcell.compat.messages import silence
+    from mmcell.compat.quick_start import log_without_torch
     from mmcell.compat.torchvision import mend_torchvision
 
     silence()
+    log_without_torch()
     mend_torchvision()
     load_safely()

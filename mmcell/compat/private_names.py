@@ -26,6 +26,8 @@ class PrivateName(NamedTuple):
 PRIVATE_NAMES = (
     PrivateName('mmengine.registry.Registry', '_locations', 'a registry of MMDetection looks for our classes too'),
     PrivateName('mmengine.registry.Registry', '_imported', 'one that has looked already will not look again'),
+    PrivateName('mmengine.logging.logger', '_get_rank', 'imports torch, which takes seconds, to log a line'),
+    PrivateName('mmengine.logging.logger', '_get_device_id', 'imports torch, which takes seconds, to log a line'),
     PrivateName('mmengine.optim.scheduler', '_ParamScheduler', 'every scheduler is derived from it'),
     PrivateName('mmengine.optim.scheduler._ParamScheduler', '_get_value', 'a scheduler says its value there'),
     PrivateName('mmengine.runner.Runner', '_resume', 'whether a checkpoint is resumed from or only loaded'),
