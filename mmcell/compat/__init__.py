@@ -2,7 +2,7 @@
 
 Our command-line tools call it, see :mod:`mmcell.cli`. Another repository that uses mmcell as a plugin may: then
 mmengine reads checkpoints without running code in them, torchvision can be imported beside another build of torch, and
-messages that nobody can act on stay off the terminal.
+messages that nobody can act on stay off the terminal. One module of this package says each of these, and why.
 """
 
 
@@ -14,6 +14,7 @@ def install() -> None:
     """
     # Imported here: what only reports a torchvision that does not load needs no mmengine.
     from mmcell.compat.checkpoints import load_safely
+    from mmcell.compat.devices import allow_no_device
     from mmcell.compat.messages import silence
     from mmcell.compat.quick_start import log_without_torch
     from mmcell.compat.torchvision import mend_torchvision
@@ -22,3 +23,4 @@ def install() -> None:
     log_without_torch()
     mend_torchvision()
     load_safely()
+    allow_no_device()

@@ -15,9 +15,9 @@ def log_without_torch() -> None:
 
 
 def _ask_torch_only_if_imported(module: ModuleType) -> None:
-    for name in ('_get_rank', '_get_device_id'):
-        if (ask := getattr(module, name)).__module__ == module.__name__:  # not ours yet
-            setattr(module, name, _zero_before_torch(ask))
+    if module._get_rank.__module__ == module.__name__:  # not ours yet
+        module._get_rank = _zero_before_torch(module._get_rank)
+        module._get_device_id = _zero_before_torch(module._get_device_id)
 
 
 def _zero_before_torch(ask: Callable[[], int]) -> Callable[[], int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import init_dist, is_main_process
@@ -33,7 +32,10 @@ def config_from(args: Namespace) -> Config:
 
 
 def _join_on_cpu(config: Config) -> None:
-    """Join the other processes over gloo: mmengine's launchers themselves expect an accelerator in each."""
+    """Join the other processes over gloo.
+
+    mmengine's launchers expect an accelerator in each, see :mod:`mmcell.compat.devices`.
+    """
     options = {'env_cfg.dist_cfg.backend': 'gloo'}
     if config.get('strategy', {}).get('type') == 'FSDPStrategy':
         options['strategy.model_wrapper.device_id'] = 'cpu'
@@ -44,12 +46,7 @@ def _join_on_cpu(config: Config) -> None:
         wrapper = config.get('model_wrapper_cfg', dict(broadcast_buffers=False, find_unused_parameters=unused))
         options['model_wrapper_cfg'] = dict(wrapper, device_ids=None)
     config.merge_from_dict(options)
-    choose_device = torch.cuda.set_device
-    torch.cuda.set_device = lambda device: None  # init_dist calls it always, and it raises where there is none
-    try:
-        init_dist(config.launcher, **config.env_cfg.dist_cfg)
-    finally:
-        torch.cuda.set_device = choose_device
+    init_dist(config.launcher, **config.env_cfg.dist_cfg)
 
 
 def choose_precision(config: Config, amp: bool) -> str:

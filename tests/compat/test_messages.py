@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger, print_log
 
-import mmcell  # noqa: F401  silences
+import mmcell.cli  # noqa: F401  silences
 from mmcell.compat.messages import MESSAGES
 from mmcell.synthetic import write_class_tiff
 
