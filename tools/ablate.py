@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, add_base_argument, run
 from mmcell.errors import raise_all
 
 
@@ -16,13 +16,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/ablate.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py --work-dir work_dirs/cbam',
     )
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file; the first is the baseline')
+    what = 'put every CONFIG, but the one that it is, over this config instead of the one that it is over'
+    add_base_argument(parser, help=what)
     parser.add_argument(
-        '--work-dir', default='work_dirs/ablation', metavar='D', help='parent of the runs (default: work_dirs/ablation)'
+        '--work-dir',
+        metavar='D',
+        help='parent of the runs (default: work_dirs/ablation[-over-BASE])',
     )
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=(), metavar='N', help='train each config with each seed'
     )
-    parser.add_argument(
+    folds = parser.add_mutually_exclusive_group()
+    folds.add_argument('--fold', type=int, metavar='K', help='train and validate on fold K alone')
+    folds.add_argument(
         '--folds',
         action='store_true',
         help='train each config on each fold of tools/convert.py --folds K, and score all folds as one set too',
@@ -36,14 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.ablation import runs
     from mmcell.ablation.table import compare
+    from mmcell.config import base_name
 
-    experiments = runs.list_experiments(args.configs, args.work_dir, args.seeds, args.cfg_options, args.folds)
+    work_dir = args.work_dir or 'work_dirs/ablation' + (f'-over-{base_name(args.base)}' if args.base else '')
+    folds = args.folds if args.fold is None else (args.fold,)
+    experiments = runs.list_experiments(args.configs, work_dir, args.seeds, args.cfg_options, folds, args.base)
     for experiment in experiments:
         print(runs.describe(experiment, runs.find_progress(experiment)), flush=True)
     if args.dry_run:
         return
-    errors = runs.run_experiments(experiments, args.work_dir, Path(__file__).parent)
-    for path in compare(experiments, args.work_dir):
+    errors = runs.run_experiments(experiments, work_dir, Path(__file__).parent)
+    for path in compare(experiments, work_dir):
         print(f'wrote {path}')
     raise_all(errors)
 

@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='keep images whose names agree in this on one side (default: none; the patient for monusac_xml)',
     )
     parser.add_argument(
-        '--folds', type=int, metavar='K', help='also split all annotated images into K folds; MMCELL_FOLD chooses one'
+        '--folds',
+        type=int,
+        metavar='K',
+        help='also split all annotated images into K folds; --fold of train.py and test.py chooses one',
     )
     parser.add_argument('--classes', nargs='+', default=(), metavar='NAME', help='names of the classes, in order')
     parser.add_argument(

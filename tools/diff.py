@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, add_base_argument, add_fold_argument, run
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,11 +14,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('old', metavar='CONFIG_A', help='config to start from')
     parser.add_argument('new', metavar='CONFIG_B', help='config to compare with it')
+    what = 'put both, but one that it is, over this config; given twice: CONFIG_A over one, CONFIG_B over the other'
+    add_base_argument(parser, action='append', default=[], help=what)
+    add_fold_argument(parser)
     args = parser.parse_args(argv)
+    if len(args.base) > 2:
+        parser.error('--base is for CONFIG_A and CONFIG_B: give it twice at most')
 
-    from mmcell.config import diff_configs, load_config
+    from mmcell.config import diff_bases, diff_configs, load_config, over_or_itself
 
-    for line in diff_configs(load_config(args.old), load_config(args.new)):
+    bases = args.base * 2 if len(args.base) == 1 else args.base or [None, None]
+    old, new = (
+        load_config(path, base=over_or_itself(path, base), fold=args.fold)
+        for path, base in zip((args.old, args.new), bases)
+    )
+    for line in [*diff_bases(old, new), *diff_configs(old, new)]:
         print(line)
 
 

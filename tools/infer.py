@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run, score
+from mmcell.cli.command import Parser, add_base_argument, run, score
 from mmcell.errors import raise_all
 
 
@@ -18,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
     )
     parser.add_argument('config', metavar='CONFIG', help='config file')
+    add_base_argument(parser)
     parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='TIFF, PNG or JPEG, or a folder that holds some')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmcell.engine.inference import infer
 
     lines, errors = infer(
-        load_config(args.config, args.cfg_options),
+        load_config(args.config, args.cfg_options, args.base),
         args.checkpoint,
         args.images,
         args.out,

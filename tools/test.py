@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_run_arguments(parser)
     parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
     parser.add_argument(
-        '--out', metavar='DIR', help='folder to write to (default: work_dirs/<name of the config>/test)'
+        '--out', metavar='DIR', help='folder to write to (default: work_dirs/CONFIG[-over-BASE][-foldK]/test)'
     )
     parser.add_argument('--format-only', action='store_true', help='write a submission; needs no truth')
     parser.add_argument(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mmcell.cli.command import Parser, add_run_arguments, run
 
@@ -15,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/train.py configs/cell/mask_rcnn_cbam.py --cfg-options train_cfg.max_epochs=20',
     )
     add_run_arguments(parser)
-    parser.add_argument('--work-dir', metavar='D', help='folder for the run (default: work_dirs/<name of the config>)')
+    parser.add_argument(
+        '--work-dir', metavar='D', help='folder for the run (default: work_dirs/CONFIG[-over-BASE][-foldK])'
+    )
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint, or from the latest one'
     )
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmcell.engine.hooks.interruption import interruptible
 
     config = launch.config_from(args)
-    config.work_dir = args.work_dir or config.get('work_dir') or f'work_dirs/{Path(args.config).stem}'
+    config.work_dir = launch.choose_work_dir(config, args)
     notes = [*launch.choose_checkpoint(config, args.resume), launch.choose_precision(config, args.amp)]
     if not args.skip_checks:
         from mmcell.preflight.run import check_training

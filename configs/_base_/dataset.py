@@ -1,26 +1,24 @@
 # The data set that tools/convert.py wrote: data/cell/, or the folder that the environment variable MMCELL_DATA names.
 data_root = '{{$MMCELL_DATA:data/cell/}}'
 dataset_type = 'CellDataset'
-# train.json and val.json, or of the fold that MMCELL_FOLD names fold0_train.json and fold0_val.json.
-_fold = '{{$MMCELL_FOLD:none}}'
-_prefix = '' if _fold == 'none' else f'fold{_fold}_'
 _crop_size = 768  # side in pixels of what the configs that train on crops see
 _rare_classes = [2, 3]  # labels that some configs show more often
 
+# The pieces of the pipelines. An experiment says anew which one it changes, then puts them together as below.
+_load_image = [dict(type='LoadCellImage')]
+_load_cells = [dict(type='LoadCellAnnotations', with_bbox=True, with_mask=True)]
 # The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
-train_pipeline = [
-    dict(type='LoadCellImage'),
-    dict(type='LoadCellAnnotations', with_bbox=True, with_mask=True),
+_train_size = [
     dict(type='LimitLongEdge', max_size=1024),
     dict(type='ChainedResize', scale=(1333, 800), keep_ratio=True),
-    dict(type='PackDetInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadCellImage'),
-    dict(type='LimitLongEdge', max_size=1024),
-    dict(type='ChainedResize', scale=(1333, 800), keep_ratio=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
-]
+_test_size = _train_size
+_augment = []
+_train_pack = [dict(type='PackDetInputs')]
+_test_pack = [dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]
+
+train_pipeline = [*_load_image, *_load_cells, *_train_size, *_augment, *_train_pack]
+test_pipeline = [*_load_image, *_test_size, *_test_pack]
 
 train_dataloader = dict(
     batch_size=1,
@@ -31,7 +29,7 @@ train_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file=f'annotations/{_prefix}train.json',
+        ann_file='annotations/train.json',
         data_prefix=dict(img='images/'),
         pipeline=train_pipeline,
     ),
@@ -45,7 +43,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        ann_file=f'annotations/{_prefix}val.json',
+        ann_file='annotations/val.json',
         data_prefix=dict(img='images/'),
         test_mode=True,
         pipeline=test_pipeline,
@@ -69,10 +67,9 @@ test_dataloader = dict(
 )
 
 val_evaluator = [
-    dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/{_prefix}val.json'),
-    dict(
-        type='CellMetric', ann_file=f'{data_root}/annotations/{_prefix}val.json'
-    ),  # picks its score threshold here, on val
+    dict(type='DenseCocoMetric', ann_file=f'{data_root}/annotations/val.json'),
+    # Picks its score threshold here, on val.
+    dict(type='CellMetric', ann_file=f'{data_root}/annotations/val.json'),
 ]
 test_evaluator = dict(
     type='DenseCocoMetric',

@@ -1,4 +1,4 @@
 # + gradients of four batches in each step.
-_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
+_base_ = './mask_rcnn_aug.py'
 
 optim_wrapper = dict(accumulative_counts=4)

@@ -1,5 +1,5 @@
 # + a cascade of three box heads, each trained for a higher IoU (Cai & Vasconcelos, CVPR 2018).
-_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
+_base_ = './mask_rcnn_aug.py'
 
 _head, _rcnn = _base_.model.roi_head.bbox_head, _base_.model.train_cfg.rcnn
 # Later heads start closer to their targets, so their offsets are divided by smaller standard deviations.

@@ -1,5 +1,6 @@
 # + stain jitter: haematoxylin, eosin and residual vary as between laboratories.
-_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
+_base_ = './mask_rcnn_aug.py'
 
-train_pipeline = [*_base_.train_pipeline[:-1], dict(type='RandomHEDJitter', sigma=0.05), _base_.train_pipeline[-1]]
+_augment = [*_base_._augment, dict(type='RandomHEDJitter', sigma=0.05)]
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_base_._train_size, *_augment, *_base_._train_pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,5 +1,5 @@
 # + more proposals, and more and more positive boxes to learn from: an image holds hundreds of cells, not a handful.
-_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
+_base_ = './mask_rcnn_aug.py'
 
 _train = _base_.model.train_cfg
 model = dict(

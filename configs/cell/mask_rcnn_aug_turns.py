@@ -1,5 +1,6 @@
 # + quarter turns: with the flips, all eight orientations of a square.
-_base_ = '{{$MMCELL_BASE:./mask_rcnn_aug.py}}'
+_base_ = './mask_rcnn_aug.py'
 
-train_pipeline = [*_base_.train_pipeline[:-1], dict(type='RandomQuarterTurn'), _base_.train_pipeline[-1]]
+_augment = [*_base_._augment, dict(type='RandomQuarterTurn')]
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_base_._train_size, *_augment, *_base_._train_pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,15 +1,11 @@
 # The demo's model on real, dense data: random crops of 256 px, whole images to validate on.
 _base_ = './mask_rcnn_synthetic.py'
 
-_pipeline = [
-    *_base_.train_dataloader.dataset.pipeline[:2],
-    dict(type='RandomCrop', crop_size=(256, 256), recompute_bbox=True, allow_negative_crop=True),
-    *_base_.train_dataloader.dataset.pipeline[2:-1],
-    # A cell of which nothing is left leaves with its label and box.
-    dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False),
-    _base_.train_dataloader.dataset.pipeline[-1],
-]
-train_dataloader = dict(dataset=dict(pipeline=_pipeline))
+_train_size = [dict(type='RandomCrop', crop_size=(256, 256), recompute_bbox=True, allow_negative_crop=True)]
+# A cell of which nothing is left leaves with its label and box.
+_augment = [*_base_._augment, dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False)]
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_train_size, *_augment, *_base_._train_pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(
     # A crop holds up to 200 cells, a whole image up to a thousand.

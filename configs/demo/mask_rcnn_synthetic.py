@@ -30,11 +30,13 @@ model = dict(
 )
 
 # The images are 256x256 and stay so.
-_pipeline = [step for step in _base_.train_pipeline if step['type'] not in ('LimitLongEdge', 'ChainedResize')]
-train_dataloader = dict(batch_size=4, dataset=dict(pipeline=_pipeline))
-_test_pipeline = [step for step in _base_.test_pipeline if step['type'] != 'ChainedResize']
-val_dataloader = dict(dataset=dict(pipeline=_test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=_test_pipeline))
+_train_size = []
+_test_size = [dict(type='LimitLongEdge', max_size=1024)]
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_train_size, *_base_._augment, *_base_._train_pack]
+test_pipeline = [*_base_._load_image, *_test_size, *_base_._test_pack]
+train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 train_cfg = dict(max_epochs=36, val_interval=9)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

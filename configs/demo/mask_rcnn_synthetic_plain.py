@@ -1,9 +1,6 @@
 # Experiment 1 at the size of the demo: no augmentation.
 _base_ = './mask_rcnn_synthetic.py'
 
-_pipeline = [
-    step
-    for step in _base_.train_dataloader.dataset.pipeline
-    if step['type'] not in ('RandomFlip', 'RandomBrightness', 'RandomGrayscale')
-]
-train_dataloader = dict(dataset=dict(pipeline=_pipeline))
+_augment = []
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_base_._train_size, *_augment, *_base_._train_pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

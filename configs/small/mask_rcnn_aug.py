@@ -26,16 +26,15 @@ model = dict(
     train_cfg=dict(rcnn=dict(sampler=dict(num=128))),
 )
 
-train_pipeline = [
-    *_base_.train_pipeline[:2],
+_train_size = [
     dict(type='RandomCrop', crop_size=(_crop_size, _crop_size), recompute_bbox=True, allow_negative_crop=True),
     # A cell of which nothing is left leaves with its label and box.
     dict(type='FilterAnnotations', by_box=False, by_mask=True, keep_empty=False),
-    *_base_.train_pipeline[4:],
 ]
+train_pipeline = [*_base_._load_image, *_base_._load_cells, *_train_size, *_base_._augment, *_base_._train_pack]
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline))
-# Images are seen as they are.
-test_pipeline = [step for step in _base_.test_pipeline if step['type'] not in ('LimitLongEdge', 'ChainedResize')]
+_test_size = []  # images are seen as they are
+test_pipeline = [*_base_._load_image, *_test_size, *_base_._test_pack]
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 

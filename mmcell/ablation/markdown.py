@@ -97,7 +97,12 @@ def score_runs(truths: Sequence[str | Path], results: Sequence[str | Path], samp
 
 
 def write_comparison(
-    rows: Sequence[Row], out: str | Path, figures: Sequence[Path], samples: int, pooled: Sequence[Row] = ()
+    rows: Sequence[Row],
+    out: str | Path,
+    figures: Sequence[Path],
+    samples: int,
+    pooled: Sequence[Row] = (),
+    over: Sequence[str] = (),
 ) -> list[Path]:
     """Write `ablation.md` and `ablation.csv`.
 
@@ -107,6 +112,7 @@ def write_comparison(
         figures: Pictures below `out` to show under the table.
         samples: Bootstrap samples that were drawn.
         pooled: Runs on all folds, each scored as one.
+        over: Base that the configs were put over, if it is not their own.
 
     Returns:
         The two paths.
@@ -114,7 +120,8 @@ def write_comparison(
     out = Path(out)
     pictures = [f'![{path.stem}]({path.relative_to(out).as_posix()})' for path in figures]
     tables = [_to_markdown(rows), _over_folds(pooled), _over_seeds(pooled or rows)]
-    sections = ['# Ablation', *tables, _NOTES.format(samples=samples), *pictures]
+    bases = [f'Over `{base}`.' for base in over]
+    sections = ['# Ablation', *bases, *tables, _NOTES.format(samples=samples), *pictures]
     text = '\n\n'.join(section for section in sections if section)
     write_bytes(out / 'ablation.md', f'{text}\n'.encode())
     write_bytes(out / 'ablation.csv', _to_csv([*rows, *pooled]).encode())

@@ -7,7 +7,6 @@ on where it was, and runs made by hand with `tools/train.py` are picked up.
 from __future__ import annotations
 
 import fcntl
-import os
 import re
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any, Literal
 
 from mmengine.config import Config, DictAction
 
-from mmcell.config import diff_configs, load_config
+from mmcell.config import check_fold, diff_bases, diff_configs, fold_of, load_config, over_or_itself, title
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation import pool_truths
@@ -29,9 +28,6 @@ from mmcell.evaluation.headline import DECIDING
 from mmcell.io.files import read_json
 
 Stage = Literal['train', 'resume', 'test', 'done']
-
-#: The environment variable from which configs take the fold.
-_FOLD = 'MMCELL_FOLD'
 
 # What tools/train.py sets, and what it changes on a CPU, where it falls back from mixed to full precision.
 _STARTING = ('launcher', 'resume', 'load_from')
@@ -49,6 +45,7 @@ class Experiment:
         work_dir: Parent of the runs' folders.
         seed: The seed, or None for the config's own.
         fold: The fold, or None for the config's own split.
+        base: The base that the config was put over, or None for its own.
     """
 
     path: str
@@ -57,6 +54,7 @@ class Experiment:
     work_dir: Path
     seed: int | None = None
     fold: int | None = None
+    base: str | None = None
 
     @property
     def group(self) -> str:
@@ -105,7 +103,8 @@ def list_experiments(
     work_dir: str | Path,
     seeds: Sequence[int] = (),
     options: Sequence[str] = (),
-    folds: bool = False,
+    folds: bool | Sequence[int] = False,
+    base: str | None = None,
 ) -> list[Experiment]:
     """Every config with every seed on every fold, loaded and checked.
 
@@ -114,19 +113,21 @@ def list_experiments(
         work_dir: Parent of the runs' folders.
         seeds: Seeds; none for the one that each config has.
         options: Settings to override in all of them, as `KEY=VALUE`.
-        folds: Use each fold that there is of a config's data set, instead of its own split.
+        folds: Folds to use instead of a config's own split; True for each that there is.
+        base: Another base for all configs, except for the one that it is: that is the baseline.
 
     Raises:
-        InputError: If a config or an option cannot be used, two configs have one name, there are no folds, or those
-            there are cannot be scored as one set of images.
+        InputError: If a config, the base or an option cannot be used, two configs have one name, there are no such
+            folds, or they cannot be scored as one set of images.
         InputErrors: If a config has several unknown settings.
     """
     experiments: dict[str, Experiment] = {}
     for path in paths:
+        over = over_or_itself(path, base)
         for seed in seeds or (None,):
             own = (*options, *(() if seed is None else (f'randomness.seed={seed}',)))
-            for fold, config in _load_folds(path, own) if folds else [(None, load_config(path, _parse_options(own)))]:
-                experiment = Experiment(str(path), own, config, Path(work_dir), seed, fold)
+            for config in _load(path, own, over, folds):
+                experiment = Experiment(str(path), own, config, Path(work_dir), seed, fold_of(config), over)
                 if experiment.name in experiments:
                     problem = f'is the second run of the name {experiment.name!r}'
                     raise InputError(path, problem, 'rename the config or leave it out')
@@ -150,6 +151,7 @@ def find_progress(experiment: Experiment) -> Progress:
     Raises:
         InputError: If the folder holds a run with other settings.
     """
+    _check_settings(experiment)
     unit, length = experiment.length
     reached, latest = _newest(experiment.folder, rf'{unit}_(\d+)\.pth')
     if reached < length:
@@ -157,7 +159,6 @@ def find_progress(experiment: Experiment) -> Progress:
         latest, _ = find_checkpoint(experiment.folder)
     if latest is None:
         return Progress('train', 0, None)
-    _check_settings(experiment)
     if reached < length:
         return Progress('resume', reached, latest)
     best = _newest(experiment.folder, rf'{DECIDING.best_checkpoint}{unit}_(\d+)\.pth')[1] or latest
@@ -200,8 +201,7 @@ def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, too
                     continue
                 print(f'=== {describe(experiment, progress)}', flush=True)
                 command = _command(experiment, progress, Path(tools))
-                chosen = {} if experiment.fold is None else {_FOLD: str(experiment.fold)}
-                status = subprocess.run(command, env={**os.environ, **chosen}, pass_fds=(lock,)).returncode
+                status = subprocess.run(command, pass_fds=(lock,)).returncode
                 if status or find_progress(experiment).stage in stages:
                     problem = f'did not get through {progress.stage!r} (exit status {status})'
                     cure = 'see its messages above, then call again: finished work is not repeated'
@@ -210,37 +210,25 @@ def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, too
     return errors
 
 
-def _load_folds(path: str, options: Sequence[str]) -> list[tuple[int, Config]]:
-    """The config with each fold of its data set, as far as annotation files are there."""
-    loaded: list[tuple[int, Config]] = []
-    while True:
-        fold = len(loaded)
-        with _fold_chosen(fold):
-            config = load_config(path, _parse_options(options))
-        truth = find_truth(config)
-        if loaded and truth == find_truth(loaded[0][1]):
-            cure = 'inherit from configs/_base_/dataset.py, or use MMCELL_FOLD as it does'
-            raise InputError(path, 'has the same val images in each fold', cure)
-        if not truth.is_file():
-            break
-        loaded.append((fold, config))
-    if not loaded:
-        raise InputError(truth, 'does not exist, so there are no folds', 'convert the data with --folds K')
-    return loaded
+def _load(path: str, options: Sequence[str], base: str | None, folds: bool | Sequence[int]) -> list[Config]:
+    """A config on its own split, on certain folds, or on each fold of its data set whose annotation file is there."""
 
+    def load(fold: int | None) -> Config:
+        return load_config(path, _parse_options(options), base, fold)
 
-@contextmanager
-def _fold_chosen(fold: int) -> Iterator[None]:
-    """Configs that are loaded meanwhile take this fold."""
-    before = os.environ.get(_FOLD)
-    os.environ[_FOLD] = str(fold)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_FOLD]
-        else:
-            os.environ[_FOLD] = before
+    if folds is not True:
+        configs = [load(fold) for fold in folds or (None,)]
+        for config in configs:
+            check_fold(config)
+        return configs
+    configs = [load(0)]
+    check_fold(configs[0])
+    while find_truth(config := load(len(configs))).is_file():
+        if find_truth(config) == find_truth(configs[0]):
+            cure = 'leave the ann_file of val_evaluator out of --cfg-options'
+            raise InputError(title(config), 'has the same val images in each fold', cure)
+        configs.append(config)
+    return configs
 
 
 def find_truth(config: Config) -> Path:
@@ -254,7 +242,7 @@ def find_truth(config: Config) -> Path:
         if evaluator and evaluator.get('ann_file'):
             return Path(evaluator.ann_file)
     problem = 'names no annotation file to score against'
-    raise InputError(f'val_evaluator of {config.filename}', problem, "use dict(type='DenseCocoMetric', ann_file=...)")
+    raise InputError(f'val_evaluator of {title(config)}', problem, "use dict(type='DenseCocoMetric', ann_file=...)")
 
 
 def _parse_options(options: Sequence[str]) -> dict[str, Any]:
@@ -290,8 +278,10 @@ def _check_settings(experiment: Experiment) -> None:
     dumped = experiment.folder / Path(experiment.path).name
     if not dumped.is_file():
         return
-    changed = diff_configs(_essence(load_config(dumped)), _essence(experiment.config))
+    there = load_config(dumped)
+    changed = diff_configs(_essence(there), _essence(experiment.config))
     if changed:
+        changed = [*diff_bases(there, experiment.config), *changed]
         problem = f'holds a run with other settings ({changed[0]}{", …" if len(changed) > 1 else ""})'
         raise InputError(experiment.folder, problem, 'choose another --work-dir, or remove that run')
 
@@ -304,7 +294,9 @@ def _essence(config: Config) -> dict[str, Any]:
 
 
 def _command(experiment: Experiment, progress: Progress, tools: Path) -> list[str]:
-    options = ['--cfg-options', *experiment.options] if experiment.options else []
+    options = [] if experiment.base is None else ['--base', str(experiment.base)]
+    options += [] if experiment.fold is None else ['--fold', str(experiment.fold)]
+    options += ['--cfg-options', *experiment.options] if experiment.options else []
     if progress.stage == 'test':
         arguments = ['test.py', experiment.path, progress.checkpoint, '--out', experiment.folder / 'test']
     else:

@@ -41,12 +41,14 @@ def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: in
     for experiment in experiments:
         if experiment.fold is not None:
             folds.setdefault(experiment.run, []).append(experiment)
+    folds = {run: members for run, members in folds.items() if len(members) > 1}
     differs = tell_apart(experiments)
     rows = _to_rows({experiment.name: [experiment] for experiment in experiments}, differs, logs, samples)
     pooled = _to_rows(folds, differs, {}, samples)
     figures = write_curves(list(curves.values()), work_dir)
     together = [_write_together(run, members, Path(work_dir)) for run, members in folds.items() if _are_done(members)]
-    return [*write_comparison(rows, work_dir, figures, samples, pooled), *figures, *together]
+    bases = list(dict.fromkeys(each.base for each in experiments if each.base is not None))
+    return [*write_comparison(rows, work_dir, figures, samples, pooled, bases), *figures, *together]
 
 
 def tell_apart(experiments: Sequence[Experiment]) -> dict[str, list[str]]:

@@ -52,8 +52,20 @@ def score(text: str) -> float:
     return value
 
 
+def add_base_argument(parser: Parser, **more: Any) -> None:
+    """Add `--base`."""
+    what = 'put CONFIG, an ablation, over this config instead of the one that it is over'
+    parser.add_argument('--base', metavar='CONFIG', **{'help': what, **more})
+
+
+def add_fold_argument(parser: Parser) -> None:
+    """Add `--fold`."""
+    what = 'train and validate on fold K of tools/convert.py --folds, from 0'
+    parser.add_argument('--fold', type=int, metavar='K', help=what)
+
+
 def add_run_arguments(parser: Parser) -> None:
-    """Add the arguments that MMDetection's own tools have too."""
+    """Add the arguments that MMDetection's own tools have too, and those that choose a base and a fold."""
     # Imported here: most tools have no use for it.
     from mmengine.config import DictAction
 
@@ -64,6 +76,8 @@ def add_run_arguments(parser: Parser) -> None:
             super().__call__(parser, namespace, values, *rest)
 
     parser.add_argument('config', metavar='CONFIG', help='config file')
+    add_base_argument(parser)
+    add_fold_argument(parser)
     parser.add_argument(
         '--cfg-options',
         nargs='+',

@@ -10,7 +10,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner
 
-from mmcell.config import load_config
+from mmcell.config import check_fold, load_config, run_name, title
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
 
@@ -19,13 +19,15 @@ def config_from(args: Namespace) -> Config:
     """The config that the arguments of :func:`mmcell.cli.command.add_run_arguments` ask for.
 
     Raises:
-        InputError: See :func:`load_config`, and if the config shards the model and there is no launcher.
+        InputError: See :func:`load_config`, and if the fold is not there or the config shards the model and there is no
+            launcher.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = load_config(args.config, args.cfg_options)
+    config = load_config(args.config, args.cfg_options, args.base, args.fold)
+    check_fold(config)
     config.launcher = args.launcher
     if args.launcher == 'none' and config.get('strategy', {}).get('type') in ('FSDPStrategy', 'DeepSpeedStrategy'):
-        raise InputError(config.filename, 'shards the model over processes', 'start it with tools/dist_train.sh')
+        raise InputError(title(config), 'shards the model over processes', 'start it with tools/dist_train.sh')
     if args.launcher != 'none' and get_device() == 'cpu':
         _join_on_cpu(config)
     return config
@@ -47,6 +49,17 @@ def _join_on_cpu(config: Config) -> None:
         options['model_wrapper_cfg'] = dict(wrapper, device_ids=None)
     config.merge_from_dict(options)
     init_dist(config.launcher, **config.env_cfg.dist_cfg)
+
+
+def choose_work_dir(config: Config, args: Namespace) -> str:
+    """The folder of a training: as asked for, or `work_dirs/` and the name of the run.
+
+    What the config itself says counts only for the config itself, not for other bases and folds.
+    """
+    asked = args.work_dir or (args.cfg_options or {}).get('work_dir')
+    if not asked and args.base is None and args.fold is None:
+        asked = config.get('work_dir')
+    return asked or f'work_dirs/{run_name(config)}'
 
 
 def choose_precision(config: Config, amp: bool) -> str:

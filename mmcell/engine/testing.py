@@ -13,6 +13,7 @@ from mmengine.dist import barrier, is_main_process
 
 from mmcell.coco.schema import read_coco
 from mmcell.coco.submission import write_submission
+from mmcell.config import base_of, fold_of, run_name, title
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
 from mmcell.io.files import read_json, write_json
@@ -35,7 +36,7 @@ def test(
         config: The config.
         checkpoint: Weights of the model.
         out: Folder for what is written: with `format_only` `test-results.json` and `test-results.zip`, else
-            `metrics.json` and `<split>-results.json`. None takes `work_dirs/<name of the config>/test`.
+            `metrics.json` and `<split>-results.json`. None takes `work_dirs/<name of the run>/test`.
         format_only: Write a submission instead of scoring.
         split: Which dataloader of the config to use.
         show_dir: Folder for pictures of the predictions.
@@ -50,7 +51,7 @@ def test(
         InputError: If the checkpoint is none, the data cannot be read, or a split without truth is to be scored.
         InputErrors: If `check` finds several things.
     """
-    out = Path(out or f'work_dirs/{Path(config.filename).stem}/test')
+    out = Path(out or f'work_dirs/{run_name(config)}/test')
     images_json = _use_split(config, split)
     if not format_only and not read_coco(images_json).get('annotations'):
         raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
@@ -85,7 +86,7 @@ def _use_split(config: Config, split: str) -> Path:
     if not isinstance(config.test_evaluator, list):
         config.test_evaluator = [config.test_evaluator]
     if config.test_evaluator[0].type != 'DenseCocoMetric':
-        raise InputError(config.filename, 'does not have DenseCocoMetric as its first evaluator', 'put it first')
+        raise InputError(title(config), 'does not have DenseCocoMetric as its first evaluator', 'put it first')
     return Path(config.test_evaluator[0].ann_file)
 
 
@@ -94,7 +95,14 @@ def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
     }
-    return {'config': config.filename, 'checkpoint': str(checkpoint), 'split': split, 'metrics': finite}
+    return {
+        'config': config.filename,
+        'base': base_of(config),
+        'fold': fold_of(config),
+        'checkpoint': str(checkpoint),
+        'split': split,
+        'metrics': finite,
+    }
 
 
 def _draw(config: Config, results: list, images_json: Path, show_dir: Path, show_score: float) -> list[str]:

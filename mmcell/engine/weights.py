@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from mmcell.config import base_of, fold_of, list_bases, read_record, title
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import weights_of
 
@@ -31,11 +32,14 @@ def check_weights(
         path: The checkpoint, for errors.
         content: Its content.
         model: The model.
-        strict: Whether all must fit. Otherwise half of the model's weights must, and what does not is a warning.
+        strict: Whether all must fit, and the base that training recorded be the config's. Otherwise half of the
+            model's weights must, and what does not is a warning.
 
     Returns:
         Errors and warnings.
     """
+    if strict and (error := _check_base(config, path, content)):
+        return [error], []
     found = {name: tuple(value.shape) for name, value in weights_of(content).items()}
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items() if torch.is_tensor(value)}
     if not found:
@@ -59,13 +63,49 @@ def check_weights(
     fitting = len(wanted) - len(missing) - len(other)
     if not strict and fitting >= len(wanted) / 2:
         return [], [f'{path}: {len(missing) + len(other)} of {len(wanted)} weights start anew: {text}']
-    problem = f'does not fit the model of {config.filename}: {guess}{text}'
+    problem = f'does not fit the model of {title(config)}: {guess}{text}'
     cure = 'give a checkpoint of this very config'
     if all(name in found for name in _RESNET):
         cure = 'give it as model.backbone.init_cfg.checkpoint'
     elif not strict:
         cure = 'give one that shares most of its weights'
     return [InputError(path, problem, cure)], []
+
+
+def _check_base(config: Config, path: str | Path, content: Mapping[str, Any]) -> InputError | None:
+    """An error if a run over another base than the config's wrote the checkpoint."""
+    base, own = (_recorded(content) or {}).get('base'), base_of(config)
+    if base is None or Path(base).resolve() in list_bases(config.filename if own is None else own):
+        return None
+    problem = f'was trained over {base}, not by {title(config)}'
+    return InputError(path, problem, f'add --base {base}' if own is None else f'use --base {base}')
+
+
+def _recorded(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Base and fold that training recorded in a checkpoint; None if it did not."""
+    meta = content.get('meta')
+    text = meta.get('cfg') if isinstance(meta, Mapping) else None
+    return read_record(text) if isinstance(text, str) else None
+
+
+def check_recorded_fold(config: Config, path: str | Path, content: Mapping[str, Any]) -> list[InputError]:
+    """Refuse to score or to go on with a checkpoint on another fold: its val images may have been trained on.
+
+    Args:
+        config: The config.
+        path: The checkpoint, for errors.
+        content: Its content.
+    """
+    recorded = _recorded(content)
+    if recorded is None or recorded.get('fold') == fold_of(config):
+        return []
+    fold, own = recorded.get('fold'), fold_of(config)
+    problem = f'was trained {_on(fold)}, not {_on(own)}, whose val images it may have seen'
+    return [InputError(path, problem, 'leave out --fold' if fold is None else f'use --fold {fold}')]
+
+
+def _on(fold: int | None) -> str:
+    return "on the config's own split" if fold is None else f'on fold {fold}'
 
 
 def guess_origin(found: Shapes, wanted: Shapes) -> str:

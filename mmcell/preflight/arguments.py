@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import Registry
 from torch.utils.data import DataLoader
 
+from mmcell.config import title
 from mmcell.errors import InputError
 
 #: Registries that the dicts of each setting are built by, and what the code that builds them takes away first.
@@ -67,7 +68,7 @@ def check_arguments(config: Config, skip: Iterable[str] = ()) -> list[InputError
             if key.endswith('_dataloader') and isinstance(config[key], Mapping):
                 known = {*inspect.signature(DataLoader).parameters, *_LOADER}
                 problems += _unknown(config[key], key, known, cutoff=0.0)
-    return [InputError(config.filename, problem, cure) for problem, cure in problems]
+    return [InputError(title(config), problem, cure) for problem, cure in problems]
 
 
 def _check(value: Any, where: str, registries: list[Registry], extra: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from mmcell.config import title
 from mmcell.errors import InputError
 
 
@@ -37,7 +38,7 @@ def build_model(config: Config) -> nn.Module:
         except Exception as error:
             reason = f'{type(error).__name__}: {error}'[:300]
             problem = f'has a model that cannot be built ({reason})'
-            raise InputError(config.filename, problem, 'mend the config') from None
+            raise InputError(title(config), problem, 'mend the config') from None
 
 
 def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError]:
@@ -57,7 +58,7 @@ def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError
         if number == len(classes) + 1:
             problem += '; MMDetection does not count the background'
         cure = f'--cfg-options {" ".join(f"{key}={len(classes)}" for key in wrong)}'
-        errors.append(InputError(config.filename, problem, cure))
+        errors.append(InputError(title(config), problem, cure))
     return errors
 
 

@@ -15,7 +15,7 @@ from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_m
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
-from mmcell.engine.weights import check_recorded_classes, check_weights
+from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.preflight.annotations import check_annotations
@@ -61,7 +61,8 @@ def check_training(config: Config) -> None:
         splits = _check_data(report, config, ('train', 'val'), scored='val')
         model = _check_model(report, config, splits)
         if checkpoint:
-            _check_checkpoint(report, config, checkpoint, model, splits, strict=bool(config.get('resume')))
+            resumed = bool(config.get('resume'))
+            _check_checkpoint(report, config, checkpoint, model, splits, strict=resumed, fold=resumed)
         if model is not None:
             report.add(check_disk(config, model))
 
@@ -87,7 +88,7 @@ def check_testing(config: Config, split: str, scored: bool) -> None:
         report.errors += check_arguments(config, skip=[*skip, 'optim_wrapper', 'param_scheduler'])
         splits = _check_data(report, config, (split,), scored=split if scored else None)
         model = _check_model(report, config, splits)
-        _check_checkpoint(report, config, config.load_from, model, splits, strict=True)
+        _check_checkpoint(report, config, config.load_from, model, splits, strict=True, fold=scored)
 
     _run(config, check)
 
@@ -154,7 +155,7 @@ def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> An
 
 
 def _check_checkpoint(
-    report: _Report, config: Config, path: str, model: Any, splits: Sequence[Split], strict: bool
+    report: _Report, config: Config, path: str, model: Any, splits: Sequence[Split], strict: bool, fold: bool
 ) -> None:
     # Weights from the web are fetched when they are due.
     if '://' in str(path):
@@ -164,5 +165,7 @@ def _check_checkpoint(
         return
     if model is not None:
         report.add(check_weights(config, path, content, model, strict))
+    if fold:
+        report.errors += check_recorded_fold(config, path, content)
     if splits and strict:
         report.add(check_recorded_classes(path, content, splits[0].classes))

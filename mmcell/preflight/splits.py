@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmcell.coco.schema import category_names
+from mmcell.config import title
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
 from mmcell.preflight.annotations import check_classes, check_listing
@@ -123,11 +124,11 @@ def _check_evaluators(config: Config, splits: Sequence[Split]) -> list[InputErro
         if not same:
             problem = f'scores {name} against {Path(path)} ({evaluator.get("type")}), but predicts {splits[0].ann_file}'
             cure = f'give {name}_evaluator and {name}_dataloader.dataset the same ann_file'
-            errors.append(InputError(config.filename, problem, cure))
+            errors.append(InputError(title(config), problem, cure))
         elif same[0].classes != same[0].categories:
             problem = (
                 f'picks the classes {", ".join(same[0].classes)} for {name}, but {name}_evaluator counts by the '
                 f'categories of {same[0].ann_file}: {", ".join(same[0].categories)}'
             )
-            errors.append(InputError(config.filename, problem, 'write a json that has the picked classes only'))
+            errors.append(InputError(title(config), problem, 'write a json that has the picked classes only'))
     return list({str(error): error for error in errors}.values())

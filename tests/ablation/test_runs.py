@@ -120,12 +120,11 @@ def test_seeds_and_what_differs(tmp_path):
 
 
 def test_folds(tmp_path, monkeypatch):
-    """Every fold that there is, each with the annotation files of its own, whatever the environment says."""
+    """Every fold that there is, each with the annotation files of its own, or the one that is asked for."""
     monkeypatch.setenv('MMCELL_DATA', str(tmp_path / 'data'))
-    monkeypatch.setenv('MMCELL_FOLD', '7')
     annotations = tmp_path / 'data/annotations'
     annotations.mkdir(parents=True)
-    with pytest.raises(InputError, match=r'fold0_val.json: does not exist, so there are no folds; .*--folds K'):
+    with pytest.raises(InputError, match=r'fold0_val.json: does not exist; convert the data with --folds K'):
         list_experiments([DEMO], tmp_path, folds=True)
     for fold in range(3):
         write_truth(annotations / f'fold{fold}_val.json', image_id=fold)
@@ -133,7 +132,6 @@ def test_folds(tmp_path, monkeypatch):
     cbam = tmp_path / 'cbam.py'
     cbam.write_text(f"_base_ = '{DEMO}'\nmodel = dict(backbone=dict(type='CBAMResNet'))\n")
     experiments = list_experiments([DEMO, str(cbam)], tmp_path, seeds=(4,), folds=True)
-    assert os.environ['MMCELL_FOLD'] == '7'
     runs = ['mask_rcnn_synthetic_seed4', 'cbam_seed4']
     assert [experiment.name for experiment in experiments] == [f'{run}_fold{fold}' for run in runs for fold in range(3)]
     for experiment in experiments:
@@ -143,18 +141,38 @@ def test_folds(tmp_path, monkeypatch):
     line = "model.backbone.type: 'ResNet' -> 'CBAMResNet'"
     assert list(tell_apart(experiments).values()) == [[]] * 3 + [[line]] * 3
 
-    monkeypatch.delenv('MMCELL_FOLD')
-    list_experiments([DEMO], tmp_path, folds=True)
-    assert 'MMCELL_FOLD' not in os.environ
-    fixed = tmp_path / 'fixed.py'
-    evaluator = f"[dict(type='DenseCocoMetric', ann_file='{annotations}/fold1_val.json')]"
-    fixed.write_text(f"_base_ = '{DEMO}'\nval_evaluator = {evaluator}\n")
+    (one,) = list_experiments([DEMO], tmp_path, folds=(2,))
+    assert (one.name, one.fold) == ('mask_rcnn_synthetic_fold2', 2)
+    with pytest.raises(InputError, match=r'fold7_val.json: does not exist; choose --fold from 0, 1, 2, or convert'):
+        list_experiments([DEMO], tmp_path, folds=(7,))
+    fixed = (f'val_evaluator.0.ann_file={annotations}/fold1_val.json',)
     with pytest.raises(InputError, match='the same val images in each fold'):
-        list_experiments([str(fixed)], tmp_path, folds=True)
+        list_experiments([DEMO], tmp_path, options=fixed, folds=True)
     # Made one by one, so that each counts its images from the same number: found before anything is trained.
     write_truth(annotations / 'fold2_val.json', image_id=0)
     with pytest.raises(InputError, match=f'{annotations}/fold2_val.json: has the image id 0'):
         list_experiments([DEMO], tmp_path, folds=True)
+
+
+def test_another_base(tmp_path):
+    """Every config is put over it but the one that it is, and a folder is of one base."""
+    small, lite, ema = (
+        str(ROOT / 'configs' / name)
+        for name in ('small/mask_rcnn_aug.py', 'small/mask_rcnn_aug_lite.py', 'cell/mask_rcnn_aug_ema.py')
+    )
+    plain, change = list_experiments([lite, ema], tmp_path, base=lite)
+    assert (plain.base, change.base) == (None, lite)
+    assert plain.config.model == change.config.model
+    assert tell_apart([plain, change])['mask_rcnn_aug_ema'][0].startswith('+ custom_hooks: ')
+    assert len(tell_apart([plain, change])['mask_rcnn_aug_ema']) == 1
+
+    change.folder.mkdir()
+    change.config.dump(change.folder / 'mask_rcnn_aug_ema.py')
+    assert find_progress(change).stage == 'train'
+    (other,) = list_experiments([ema], tmp_path, base=small)
+    said = r"holds a run with other settings \(base: '.*small/mask_rcnn_aug_lite.py' -> '.*small/mask_rcnn_aug.py', …\)"
+    with pytest.raises(InputError, match=said):
+        find_progress(other)
 
 
 def test_nothing_to_score_against(tmp_path):

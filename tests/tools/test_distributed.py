@@ -171,7 +171,7 @@ def test_training(folder, one_process, tmp_path):
 @pytest.mark.slow
 def test_sharded_training(folder, one_process, tmp_path):
     """The strategy of our FSDP config. torch 2.13 crashes when it gathers a sharded model on a CPU: no checkpoint."""
-    config = load_config(ROOT / 'configs/cell/mask_rcnn_fsdp.py')
+    config = load_config(ROOT / 'configs/cell/mask_rcnn_aug_fsdp.py')
     settings = f'runner_type = {config.runner_type!r}\nstrategy = {config.strategy.to_dict()!r}\n'
     (folder / 'fsdp.py').write_text(f"_base_ = './exact.py'\n{settings}default_hooks = dict(checkpoint=None)\n")
     outcome = script('dist_train', folder / 'fsdp.py', 2, '--work-dir', tmp_path / 'two', '--auto-scale-lr')
@@ -180,7 +180,9 @@ def test_sharded_training(folder, one_process, tmp_path):
 
 
 def test_sharding_needs_a_launcher(tmp_path, tool):
-    outcome = tool('train', ROOT / 'configs/cell/mask_rcnn_fsdp.py', '--cfg-options', 'model.backbone.init_cfg=None')
+    outcome = tool(
+        'train', ROOT / 'configs/cell/mask_rcnn_aug_fsdp.py', '--cfg-options', 'model.backbone.init_cfg=None'
+    )
     assert outcome.status == 2 and 'start it with tools/dist_train.sh' in outcome.err
 
 

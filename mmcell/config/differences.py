@@ -1,66 +1,18 @@
-"""Configs: loading them with one-line errors, and saying how two of them differ."""
+"""How two configs differ."""
 
 from __future__ import annotations
 
 import difflib
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-from mmengine.logging import MMLogger
-
-from mmcell.errors import InputError, raise_all
-
-#: What mmengine's runner and mmdet's tools read; mmengine ignores everything else without a word.
-SETTINGS = frozenset(
-    'model work_dir train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg auto_scale_lr '
-    'optim_wrapper param_scheduler val_evaluator test_evaluator default_hooks custom_hooks data_preprocessor load_from '
-    'resume launcher env_cfg log_processor log_level visualizer default_scope randomness experiment_name '
-    'custom_imports runner_type strategy compile tta_model tta_pipeline sync_bn find_unused_parameters '
-    'model_wrapper_cfg activation_checkpointing'.split()
-)
-#: Variables that base configs define and other settings are made of; changing one alone has no effect.
-VARIABLES = frozenset('data_root dataset_type train_pipeline test_pipeline vis_backends backend_args'.split())
+from mmcell.config.loading import VARIABLES
+from mmcell.config.runs import base_of
 
 
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """Load a config, override settings and check that every top-level key means something.
-
-    Args:
-        path: The config file.
-        options: Settings by dotted key, as `--cfg-options` gives them.
-
-    Raises:
-        InputError: If the file cannot be loaded, an option does not fit, or a top-level key is unknown. Keys that start
-            with an underscore are a config's own variables and always fine.
-        InputErrors: If several keys are unknown.
-    """
-    # mmengine announces each use of MMCELL_DATA on standard output, where tools/diff.py writes its result. A runner has
-    # a logger of its own, so this silences no run.
-    MMLogger.get_current_instance().setLevel(logging.WARNING)
-    try:
-        config = Config.fromfile(path)
-    except Exception as error:  # A config is code: anything can go wrong in it.
-        problem = 'does not exist' if not Path(path).exists() else f'cannot be loaded ({type(error).__name__}: {error})'
-        raise InputError(path, problem, 'check the path' if 'exist' in problem else 'mend the config') from None
-    try:
-        config.merge_from_dict(dict(options or {}))
-    except Exception as error:
-        raise InputError(
-            '--cfg-options', f'{type(error).__name__}: {error}', 'check the keys against the config'
-        ) from None
-    known = SETTINGS | VARIABLES
-    unknown = [key for key in config if key not in known and not key.startswith('_')]
-    raise_all([InputError(path, f'has the unknown setting {key!r}', _advice(key)) for key in unknown])
-    return config
-
-
-def _advice(key: str) -> str:
-    near = difflib.get_close_matches(key, sorted(SETTINGS | VARIABLES), n=1)
-    variable = f'call it _{key} if it is a variable of the config'
-    return f'did you mean {near[0]!r}? Else {variable}' if near else f'remove it, or {variable}'
+def diff_bases(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The bases that two configs were put over, if they differ, as one line of :func:`diff_configs`."""
+    return _diff_mappings(*({'base': base} if (base := base_of(one)) else {} for one in (old, new)), '')
 
 
 def diff_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
