@@ -75,7 +75,8 @@ def check_weights(
 def _check_base(config: Config, path: str | Path, content: Mapping[str, Any]) -> InputError | None:
     """An error if a run over another base than the config's wrote the checkpoint."""
     base, own = (_recorded(content) or {}).get('base'), base_of(config)
-    if base is None or Path(base).resolve() in list_bases(config.filename if own is None else own):
+    # A config may also name the base in its own file.
+    if base is None or Path(base).resolve() in (list_bases(config.filename) if own is None else [Path(own).resolve()]):
         return None
     problem = f'was trained over {base}, not by {title(config)}'
     return InputError(path, problem, f'add --base {base}' if own is None else f'use --base {base}')

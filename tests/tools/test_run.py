@@ -12,13 +12,11 @@ from mmcell.coco.submission import validate_submission
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
-# What wraps an experiment and what is tried over experiment 2 is in test_ablation_configs.py.
-WRAPPERS = ('tiled', 'tta', 'ensemble', 'strong', 'fsdp')
+# What is over experiment 2 is in test_ablation_configs.py.
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / 'configs/cell').glob('mask_rcnn*.py')
-    if not path.stem.endswith(('tiled', 'tta', 'ensemble', 'strong', 'fsdp'))
-    and not path.stem.startswith('mask_rcnn_aug_')
+    if not path.stem.startswith(('mask_rcnn_aug_', 'mask_rcnn_strong'))
 )
 #: Small enough for a CPU: two images of 64 px, enlarged less, no worker processes, one checkpoint.
 TINY = (

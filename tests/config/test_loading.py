@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmcell.config import diff_configs, load_config
+from mmcell.config import load_config
 from mmcell.errors import InputError, InputErrors
 
 
@@ -42,24 +42,3 @@ def test_missing_config(tmp_path):
 def test_option_that_does_not_fit(config):
     with pytest.raises(InputError, match='--cfg-options'):
         load_config(config('train_pipeline = [1, 2]'), {'train_pipeline.9': 3})
-
-
-def test_diff():
-    old = {
-        'model': {'a': 1, 'b': {'c': (1, 2)}},
-        'x': [{'type': 'A', 'p': 1}, {'type': 'B'}],
-        'data_root': 'u',
-        '_width': 1,
-    }
-    new = {
-        'model': {'b': {'c': [1, 2], 'd': None}},
-        'x': [{'type': 'A', 'p': 2}, {'type': 'C'}, {'type': 'B'}],
-        'data_root': 'v',
-    }
-    assert diff_configs(old, new) == [
-        '- model.a: 1',
-        '+ model.b.d: None',
-        'x[0].p: 1 -> 2',
-        "+ x[1]: dict(type='C')",
-    ]
-    assert diff_configs(old, old) == []
