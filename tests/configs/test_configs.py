@@ -156,6 +156,12 @@ def test_data_root_comes_from_the_environment(monkeypatch):
     assert all(metric.ann_file == 'elsewhere/annotations/val.json' for metric in config.val_evaluator)
 
 
+def test_nothing_else_comes_from_the_environment():
+    texts = [path.read_text() for path in (ROOT / 'configs').glob('*/*.py')]
+    found = {name for text in texts for name in re.findall(r'\{\{\s*\$\s*(\w+)', text)}
+    assert found == {'MMCELL_DATA'} and not [text for text in texts if 'environ' in text or 'getenv' in text]
+
+
 def test_a_fold():
     whole = load_config(ROOT / 'configs/cell/mask_rcnn.py')
     config = load_config(ROOT / 'configs/cell/mask_rcnn.py', fold=3)
