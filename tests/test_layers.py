@@ -18,7 +18,7 @@ SOURCES = {
 }
 #: From the ground. Compat, palette and synthetic tissue lean on little and are leant on by much.
 FLOORS = (
-    {'structures', 'compat'},
+    {'structures', 'compat', 'config'},
     {'io', 'coco', 'visualization'},
     {'datasets', 'models', 'converters', 'evaluation', 'synthetic'},
     {'report', 'engine'},
@@ -27,7 +27,7 @@ FLOORS = (
 #: Packages that do not import each other although they stand on one floor.
 APART = {'datasets', 'models', 'converters', 'evaluation', 'synthetic'}
 #: The modules that stand in no package; all may import them.
-LOOSE = {'mmcell', 'mmcell.config', 'mmcell.errors', 'mmcell.registry'}
+LOOSE = {'mmcell', 'mmcell.errors', 'mmcell.registry'}
 #: What :func:`mmcell.compat.install` puts in place of mmengine's own, imported only when mmengine calls it.
 EXCEPTIONS = {('mmcell.compat.checkpoints', 'mmcell.io.checkpoints')}
 
