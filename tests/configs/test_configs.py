@@ -159,7 +159,7 @@ def test_data_root_comes_from_the_environment(monkeypatch):
 def test_nothing_else_comes_from_the_environment():
     texts = [path.read_text() for path in (ROOT / 'configs').glob('*/*.py')]
     found = {name for text in texts for name in re.findall(r'\{\{\s*\$\s*(\w+)', text)}
-    assert found == {'MMCELL_DATA'} and not [text for text in texts if 'environ' in text or 'getenv' in text]
+    assert found == {'MMCELL_DATA'} and not [text for text in texts if 'os.environ' in text or 'getenv' in text]
 
 
 def test_a_fold():
