@@ -69,6 +69,7 @@ class ImageRecord:
         blueness: Mean blue minus mean red over the pixels of all instances, in 8-bit steps; NaN without instances.
         crowds: Per category id, its crowd regions: neither cell nor background, ignored in training and scoring.
         empty: Number of annotations that hold no pixel and were left out.
+        notes: What else was left out or changed, in words that follow a number in the summary, and how often.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ImageRecord:
     blueness: float = float('nan')
     crowds: dict[int, Instances] = field(default_factory=dict)
     empty: int = 0
+    notes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

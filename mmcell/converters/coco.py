@@ -12,8 +12,10 @@ from typing import Any
 from mmcell.coco.masks import to_rle
 from mmcell.coco.schema import read_coco
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
+from mmcell.converters.geojson import is_geojson
+from mmcell.converters.labelme import is_labelme
 from mmcell.errors import InputError, raise_all
-from mmcell.io.files import relative_name
+from mmcell.io.files import read_json, relative_name
 from mmcell.io.images import read_size
 from mmcell.structures.rle import decode
 
@@ -106,6 +108,9 @@ class Coco(Layout):
         parts.pop('', None)
         for part, found in parts.items():
             if len(found) > 1 or not (found or part == 'test'):
+                for path in paths:
+                    if layout := _other_layout(path):
+                        raise InputError(path, f'is not COCO json, but {layout}', f'give the layout {layout}')
                 there = f'{len(found)} json files' if found else 'no json file'
                 problem = f'holds {there}' + ('' if part == 'all' else f' for {part}')
                 raise InputError(folder if folder.is_dir() else self.source, problem, 'leave one, or train and val')
@@ -167,6 +172,15 @@ class Coco(Layout):
             except OSError:  # Too long.
                 return None
         return None
+
+
+def _other_layout(path: Path) -> str | None:
+    """The layout that reads a json of another tool."""
+    try:
+        content = read_json(path)
+    except InputError:
+        return None
+    return 'labelme' if is_labelme(content) else 'geojson' if is_geojson(content) else None
 
 
 def _check_size(image: _Image, file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -91,6 +92,10 @@ def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
     empty = sum(record.empty for record in records)
     if empty:
         warnings.append(f'{empty} annotations hold no pixel (outlines too small or outside the image) and are left out')
+    notes = Counter()
+    for record in records:
+        notes.update(record.notes)
+    warnings += [f'{count} {words}' for words, count in notes.items()]
     small = int((_areas(records) < SMALL_AREA).sum())
     if small:
         warnings.append(f'{small} cells are smaller than {SMALL_AREA} px')

@@ -285,3 +285,14 @@ def test_any_mask_is_read_as_pycocotools_does_or_refused(source, mask):
     expected = by_pycocotools(source / 'annotations' / 'mine.json')['images/deep/b.tif'][0][2]
     found = [coco_mask.decode(mask).astype(bool) for mask in record.instances[1].rles]
     assert np.array_equal(found[0], expected) if found else not expected.any()
+
+
+@pytest.mark.parametrize(
+    ('layout', 'content'), [('labelme', {'shapes': []}), ('geojson', {'type': 'FeatureCollection'})]
+)
+def test_json_of_other_tools_is_told_by_name(layout, content, tmp_path, refused):
+    for name in 'ab':
+        (tmp_path / 'source').mkdir(exist_ok=True)
+        (tmp_path / f'source/{name}.json').write_text(json.dumps(content))
+    line = refused('coco', tmp_path / 'source')
+    assert f'a.json: is not COCO json, but {layout}; give the layout {layout}' in line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import io
 import json
 import os
@@ -53,6 +55,8 @@ FOLD[:, 2:6, 3:9, 0], FOLD[:, 9:12, 3:9, 3] = 1, 5
 PICTURES = np.full((2, 16, 16, 3), 200.0)
 TYPES = np.repeat(PLANE[..., None] > 0, 1, axis=2)[..., 0] * 3
 
+OUTLINE = [[3, 2], [12.5, 2], [12, 9.25], [3, 9]]
+
 #: A small source of each layout, by path; the files that are broken come first.
 SOURCES: dict[str, dict[str, bytes]] = {
     'class_tiff': {
@@ -73,6 +77,55 @@ SOURCES: dict[str, dict[str, bytes]] = {
         'f/masks.npy': npy(FOLD),
         'f/images.npy': npy(PICTURES),
         'f/types.npy': npy(np.array(['Breast', 'Colon'])),
+    },
+    'geojson': {
+        'a.geojson': json.dumps(
+            {
+                'type': 'FeatureCollection',
+                'features': [
+                    {
+                        'type': 'Feature',
+                        'id': 'a0',
+                        'geometry': {
+                            'type': 'MultiPolygon',
+                            'coordinates': [[OUTLINE, [[5, 4], [8, 4], [8, 7], [5, 4]]], [[[1, 1], [2, 2], [1, 2]]]],
+                        },
+                        'properties': {'objectType': 'annotation', 'classification': {'name': 'Tumor'}},
+                    },
+                    {
+                        'type': 'Feature',
+                        'geometry': {'type': 'Polygon', 'coordinates': [OUTLINE]},
+                        'nucleusGeometry': {'type': 'Polygon', 'coordinates': [[[5, 5], [8, 5], [8, 9]]]},
+                        'properties': {'objectType': 'cell', 'classification': {'names': ['Tumor', 'Positive']}},
+                    },
+                ],
+            }
+        ).encode(),
+        'b.geojson.gz': gzip.compress(b'[]'),
+        'a.png': PNG,
+        'b.png': PNG,
+    },
+    'labelme': {
+        'a.json': json.dumps(
+            {
+                'version': '5.4.1',
+                'imagePath': 'a.png',
+                'imageHeight': SIZE[0],
+                'imageWidth': SIZE[1],
+                'shapes': [
+                    {'label': 'a', 'points': OUTLINE, 'shape_type': 'polygon', 'group_id': 1, 'flags': {}},
+                    {'label': 'a', 'points': [[15, 3], [20, 8]], 'shape_type': 'rectangle', 'group_id': 1},
+                    {'label': 'b', 'points': [[15, 13], [20, 18]], 'shape_type': 'circle', 'group_id': None},
+                    {
+                        'label': 'b',
+                        'points': [[0, 2], [30, 25]],
+                        'shape_type': 'mask',
+                        'mask': base64.b64encode(LABELS).decode(),
+                    },
+                ],
+            }
+        ).encode(),
+        'a.png': PNG,
     },
     'coco': {
         'images/a.png': PNG,
@@ -126,7 +179,7 @@ def test_the_whole_sources_are_correct(fuzz, layout):
 @pytest.mark.parametrize(('layout', 'name'), [(layout, name) for layout, files in SOURCES.items() for name in files])
 def test_broken_sources(fuzz, mutate, layout, name):
     files = SOURCES[layout]
-    cases = 300 if name.endswith(('.mat', '.npy', '.xml')) else 100
+    cases = 300 if name.endswith(('.mat', '.npy', '.xml', '.geojson', '.json')) else 100
 
     def case(rng: np.random.Generator, work: Path) -> None:
         check(layout, {**files, name: mutate(files[name], rng)}, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import io
 import json
@@ -9,6 +10,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from mmcell.coco.submission import RESULTS_NAME, validate_submission
 from mmcell.converters import convert
 from mmcell.converters.class_tiff import ClassTiff
 from mmcell.converters.coco import Coco
+from mmcell.converters.geojson import Geojson
+from mmcell.converters.labelme import Labelme
 from mmcell.errors import InputError
 from mmcell.io.files import read_json, relative_name
 from mmcell.structures.rle import decode, encode_label_map
@@ -216,6 +220,49 @@ def convert_listing(listing: Path, _: Path) -> None:
     check_conversion(ClassTiff, source, listing.parent / 'out')
 
 
+def geojson() -> dict[str, Any]:
+    """What QuPath writes: an annotation with a hole and a part, a cell with a nucleus, a class derived from another."""
+    parts = [[[[3, 2], [12.5, 2], [12, 9], [3, 2]], [[5, 4], [8, 4], [8, 6], [5, 4]]], [[[20, 1], [25, 1], [25, 9]]]]
+    classification = {'name': 'Positive', 'parentClass': {'name': 'Tumor', 'colorRGB': -1}, 'colorRGB': -2}
+    annotation = {
+        'type': 'Feature',
+        'id': 'b6',
+        'geometry': {'type': 'MultiPolygon', 'coordinates': parts, 'plane': {'c': -1, 'z': 0, 't': 0}},
+        'properties': {'objectType': 'annotation', 'classification': classification, 'childObjects': []},
+    }
+    cell = {
+        'type': 'Feature',
+        'geometry': {'type': 'Polygon', 'coordinates': [[[3, 12], [12, 12], [12, 19]]]},
+        'nucleusGeometry': {'type': 'Polygon', 'coordinates': [[[5, 13], [8, 13], [8, 15]]]},
+        'properties': {'objectType': 'cell', 'classification': {'names': ['Tumor', 'Positive'], 'color': [1, 2, 3]}},
+    }
+    return {'type': 'FeatureCollection', 'features': [annotation, cell, annotation | {'id': 'c7'}]}
+
+
+def labelme() -> dict[str, Any]:
+    """Shapes of every kind."""
+    mask = base64.b64encode(imagecodecs.png_encode((PLANE[:9, :12] > 0).astype(np.uint8))).decode()
+    shapes = [
+        {'label': 'a', 'points': [[3, 2], [12.5, 2], [12, 9]], 'shape_type': 'polygon', 'group_id': 1, 'flags': {}},
+        {'label': 'a', 'points': [[15, 3], [20, 8]], 'shape_type': 'rectangle', 'group_id': 1},
+        {'label': 'b', 'points': [[15, 13], [20, 18]], 'shape_type': 'circle', 'group_id': None},
+        {'label': 'b', 'points': [[0, 2], [12, 11]], 'shape_type': 'mask', 'mask': mask},
+        {'label': 'b', 'points': [[0, 2]], 'shape_type': 'point'},
+    ]
+    return {'shapes': shapes, 'imagePath': 'a.png', 'imageHeight': SIZE[0], 'imageWidth': SIZE[1], 'imageData': None}
+
+
+def convert_drawn(layout: type, name: str, document: Path, _: Path) -> None:
+    source = document.parent / 'source'
+    write_images(source)
+    document.rename(source / 'images' / name)
+    try:
+        check_conversion(layout, source / 'images', document.parent / 'out')
+    except InputError as error:
+        assert len(f'{error.problem}; {error.cure}') <= 250
+        raise
+
+
 def check_conversion(layout: type, source: Path, out: Path) -> None:
     """All or nothing is written, every mask is its image's, every box its mask's, every image in the source."""
     try:
@@ -245,6 +292,8 @@ READERS: dict[str, tuple[Callable[[], Any], Callable[[Path, Path], None], int]] 
     'truth, in a report': (truth, report, 200),
     'truth, to train on': (truth, train, 300),
     'truth, converted': (truth, convert_coco, 300),
+    'GeoJSON, converted': (geojson, partial(convert_drawn, Geojson, 'a.geojson'), 400),
+    'labelme json, converted': (labelme, partial(convert_drawn, Labelme, 'a.json'), 400),
     'list of test images': (lambda: LISTING, convert_listing, 250),
 }
 

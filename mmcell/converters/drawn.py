@@ -1,0 +1,171 @@
+"""What layouts of outlines drawn by hand share: their files, their points, which of them are cells of which class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcell.converters.base import IMAGE_SUFFIXES, ImageRecord, Layout
+from mmcell.errors import InputError, show
+from mmcell.io.limits import MAX_COVERED
+from mmcell.structures.rle import Runs
+
+#: No pixel of an image has a coordinate beyond this.
+MAX_COORDINATE = 2**31
+
+
+@dataclass
+class DrawnLayout(Layout):
+    """Images with a document each, which names the class of every outline.
+
+    Unless names are given, the classes are those of the data in alphabetical order. Outlines without a class are an
+    error, unless none in the data has one or a single name is given: they then are of that class.
+    """
+
+    # The class of outlines without one; None refuses them.
+    _unnamed: str | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        given = tuple(self.class_names)
+        super().__post_init__()
+        if len(given) == 1 or not (given or self._labels):
+            self._unnamed = self.class_names[0]
+        if not given and len(self.class_names) > 1:
+            self.warnings.append('classes are numbered in alphabetical order; --classes names them in another')
+
+    @property
+    def default_class_names(self) -> tuple[str, ...]:
+        """Names of all classes of the data, in alphabetical order; `cell` if there are none."""
+        return tuple(sorted(self._labels)) or ('cell',)
+
+    def names(self) -> list[str]:
+        """Paths of the images that have a document, sorted."""
+        documents, images = self._pairs
+        without = sorted(images.keys() - documents.keys())
+        if without:
+            self.warnings.append(f'{len(without)} images have no annotations and are left out: {few(without)}')
+        return sorted(documents)
+
+    @cached_property
+    def _labels(self) -> set[str]:
+        """All classes that the documents name."""
+        raise NotImplementedError
+
+    @cached_property
+    def _pairs(self) -> tuple[dict[str, Path], dict[str, Path]]:
+        """Documents and images by the image's path within SRC; the second also has images without a document."""
+        raise NotImplementedError
+
+    def _category(self, path: Path, name: str, label: str) -> int:
+        """Category id of a class.
+
+        Args:
+            path: The document.
+            name: What to call the outline in an error.
+            label: Its class, '' for none.
+
+        Raises:
+            InputError: If it has none, or one that is not known.
+        """
+        if label in self.class_names:
+            return self.class_names.index(label) + 1
+        if label:
+            cure = f'name all classes with --classes, now {", ".join(self.class_names):.80}'
+            raise InputError(path, f'has {name} of the class {show(label)}', cure)
+        if self._unnamed is None:
+            cure = 'give every cell a class or remove it; where all are of one class, name it with --classes'
+            raise InputError(path, f'has {name} without a class', cure)
+        return self.class_names.index(self._unnamed) + 1
+
+    def _record_of_drawn(
+        self, name: str, masks: Runs, categories: Sequence[int], leaves: Sequence[bool], notes: Counter[str]
+    ) -> ImageRecord:
+        """The record of an image with N outlines.
+
+        Args:
+            name: Name of the image.
+            masks: The N outlines, filled. One that is there twice is taken once.
+            categories: Category id of each.
+            leaves: Whether each reaches beyond the image.
+            notes: What has been left out so far, and how often.
+        """
+        documents, images = self._pairs
+        if masks.areas.sum() > MAX_COVERED:
+            raise InputError(documents[name], 'holds outlines too large for cells', 'remove those that are none')
+        filled = masks.areas > 0
+        chosen: dict[int, list[int]] = {}
+        seen: set[tuple[int, str]] = set()
+        for index, (category, rle) in enumerate(zip(categories, masks.encode())):
+            key = category, rle['counts']
+            if filled[index] and key in seen:
+                notes['cells are there twice, with one class and outline, and are taken once'] += 1
+                continue
+            seen.add(key)
+            chosen.setdefault(category, []).append(index)
+            notes['outlines reach beyond their image and are cut off at its edge'] += bool(
+                leaves[index] and filled[index]
+            )
+        cells = {category: [masks.select(np.array(index))] for category, index in chosen.items()}
+        return replace(self._record_of_runs(name, images[name], cells), notes={k: v for k, v in notes.items() if v})
+
+
+def find_images(source: Path) -> dict[str, Path]:
+    """Images in a folder and below, by their path within it, sorted; hidden ones and what macOS leaves are none."""
+    return {
+        path.relative_to(source).as_posix(): path
+        for path in find_files(source, IMAGE_SUFFIXES)
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    }
+
+
+def find_files(source: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Files in a folder and below by what their names end in, sorted; hidden ones and what macOS leaves are none."""
+    suffixes = tuple(suffixes)
+    return sorted(
+        path
+        for path in source.rglob('*')
+        if path.name.lower().endswith(suffixes) and not _is_left_over(path.relative_to(source)) and path.is_file()
+    )
+
+
+def _is_left_over(path: Path) -> bool:
+    return any(part.startswith('.') or part == '__MACOSX' for part in path.parts)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first few names, as fits into a line."""
+    shown = [name if len(name) <= 50 else f'…{name[-49:]}' for name in names[:3]]
+    return ', '.join(shown + ['…'] * (len(names) > len(shown)))
+
+
+def to_points(values: Any) -> NDArray[np.float64]:
+    """Points of an outside file, (K, 2) as x, y; further coordinates are dropped.
+
+    Raises:
+        ValueError: If they are none, or beyond any image.
+    """
+    try:
+        points = np.array(values)
+    except (ValueError, OverflowError):  # Lists of several lengths; deeper ones than arrays can be.
+        points = np.array(None)
+    if points.size == 0 and isinstance(values, list):
+        return np.zeros((0, 2))
+    if points.ndim != 2 or points.dtype.kind not in 'iuf' or points.shape[1] < 2:
+        raise ValueError('an outline that is no list of points')
+    points = points[:, :2].astype(np.float64)
+    # Written so that NaN is refused, too.
+    if not (np.abs(points) <= MAX_COORDINATE).all():
+        raise ValueError('a coordinate that is no pixel')
+    return points
+
+
+def leaves_image(rings: Iterable[NDArray[np.float64]], size: tuple[int, int]) -> bool:
+    """Whether a corner lies outside an image of height and width `size`."""
+    return any((ring < 0).any() or (ring > size[::-1]).any() for ring in rings)
