@@ -1,0 +1,33 @@
+"""The table of ways to make cells."""
+
+import json
+
+import pytest
+
+from benchmarks.resolve import CANDIDATES, COLUMNS, compare_ways, main
+from mmcell.coco.truth import load_truth
+from mmcell.evaluation import evaluate_cells, pick_threshold
+
+
+def test_rows_are_what_each_way_scores_by_itself(random_case):
+    truth, results = random_case(5)
+    for how, (row,) in zip(CANDIDATES, compare_ways(load_truth(truth), results, grid=(0.4,)), strict=True):
+        expected = evaluate_cells(truth, results, 0.4, **how)
+        assert row['way'].startswith(how['way']) and row['score_thr'] == 0.4
+        assert row['PQ'] == expected.pooled('PQ') and row['F1'] == expected.pooled('F1')
+        assert row['count_error'] == expected.as_dict()['count_error']
+        assert [row['true'], row['found']] == expected.counts.sum(axis=0).tolist()
+
+
+def test_the_table_shows_each_way_at_its_best_threshold(random_case, tmp_path, capsys):
+    truth, results = random_case(5)
+    files = tmp_path / 'results.json', tmp_path / 'truth.json'
+    for path, content in zip(files, (results, truth)):
+        path.write_text(json.dumps(content))
+    main([str(path) for path in files])
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert head == f'| {" | ".join(COLUMNS)} |' and len(lines) == len(CANDIDATES)
+    for how, line in zip(CANDIDATES, lines):
+        assert float(line.split('|')[2]) == pytest.approx(pick_threshold(truth, results, **how))
+    with pytest.raises(SystemExit):
+        main([str(files[0])])
