@@ -45,7 +45,7 @@ def test_images_are_resolved_one_at_a_time(coco, result, monkeypatch):
         ({'image_id': 9}, 'unknown image_id 9'),
         ({'category_id': 9}, 'category_id 9'),
         ({'score': float('nan')}, 'score'),
-        ({'segmentation': {'size': [40, 50], 'counts': 'broken'}}, 'broken RLE'),
+        ({'segmentation': {'size': [40, 50], 'counts': 'broken'}}, 'broken mask'),
     ],
 )
 def test_results_that_do_not_fit_are_refused_before_the_first_image(coco, result, change, message):
@@ -53,7 +53,7 @@ def test_results_that_do_not_fit_are_refused_before_the_first_image(coco, result
     with pytest.raises(InputError, match=message):
         cells_of([{**result(0, 0), **change}], content['images'], content['categories'])
     without = {key: value for key, value in result(0, 0).items() if key != 'segmentation'}
-    with pytest.raises(InputError, match='image 1: has cells without masks'):
+    with pytest.raises(InputError, match='has no segmentation'):
         cells_of([without], content['images'], content['categories'])
 
 
