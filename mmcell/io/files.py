@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import glob
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ def current_umask() -> int:
 
 def remove_leftovers(folder: Path, prefix: str) -> None:
     """Remove what processes that were killed left in a folder: entries named `<prefix><process id>.<anything>`."""
-    for path in folder.glob(f'{prefix}*'):
+    for path in folder.glob(f'{glob.escape(prefix)}*'):
         process = path.name.removeprefix(prefix).partition('.')[0]
         if process.isdigit() and not _is_alive(int(process)):
             if path.is_dir() and not path.is_symlink():

@@ -79,3 +79,11 @@ def test_leftovers_of_the_living_and_of_others_stay(tmp_path):
         make(tmp_path / name, '')
     remove_leftovers(tmp_path, '.out.tmp')
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_names_with_the_letters_of_patterns(tmp_path):
+    (tmp_path / f'.b[1]**c.tmp{2**22 - 3}.left.tif').touch()  # of a process that is not there
+    (tmp_path / '.b1c.tmp4194301.other.tif').touch()
+    with atomic_path(tmp_path / 'b[1]**c.tif') as temporary:
+        temporary.write_bytes(b'new')
+    assert {path.name for path in tmp_path.iterdir()} == {'b[1]**c.tif', '.b1c.tmp4194301.other.tif'}
