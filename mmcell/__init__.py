@@ -9,6 +9,7 @@ six, and work where torch or mmcv is broken. A new class is a new file in one of
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from typing import Any
 
 __version__ = '0.1.0'
 
@@ -26,6 +27,10 @@ _PLACES = {
 }
 
 
+#: What the package offers by itself, and where that is.
+_LAZY = {'load_model': 'mmcell.engine.predictor'}
+
+
 def list_modules(place: str) -> list[str]:
     """Full names of the modules of a package of ours, without importing it; of a module, that of itself.
 
@@ -36,6 +41,13 @@ def list_modules(place: str) -> list[str]:
     if not folder.is_dir():
         return [f'mmcell.{place}']
     return [f'mmcell.{place}.{module.name}' for module in iter_modules([str(folder)]) if not module.ispkg]
+
+
+def __getattr__(name: str) -> Any:
+    """`mmcell.load_model`, imported when it is first asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_LAZY[name]), name)
 
 
 def _register() -> None:

@@ -13,7 +13,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmengine.config import DictAction
 
     parser = Parser(
-        'Find the cells in any images: DIR/results.json, DIR/images.json, DIR/counts.csv, DIR/overlays/*.png. '
+        'Find the cells in any images: DIR/results.json, images.json, counts.csv, cells.parquet and overlays/*.png. '
         'An image that cannot be read is named on standard error; the others are done, and the exit status is 2.',
         'python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
     )
@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='TIFF, PNG or JPEG, or a folder that holds some')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--score-thr', type=score, default=0.3, help='lowest score to count and draw (default: 0.3)')
+    parser.add_argument(
+        '--score-thr', type=score, help='lowest score to count and draw (default: what val found, else 0.5)'
+    )
     parser.add_argument(
         '--channel-order',
         choices=['rgb', 'bgr'],

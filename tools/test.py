@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
     )
     parser.add_argument('--show-dir', metavar='DIR', help='also draw the predictions on the images')
-    parser.add_argument('--show-score', type=score, default=0.3, help='lowest score to draw (default: 0.3)')
+    parser.add_argument('--score-thr', type=score, help='lowest score to draw (default: what val found, else 0.5)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         format_only=args.format_only,
         split=args.split or ('test' if args.format_only else 'val'),
         show_dir=args.show_dir,
-        show_score=args.show_score,
+        score_thr=args.score_thr,
         check=None if args.skip_checks else check_testing,
     ):
         print(line)

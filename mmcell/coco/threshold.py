@@ -13,7 +13,7 @@ from mmcell.io.files import read_json, write_json
 #: Where nothing was found on val.
 DEFAULT_THRESHOLD = 0.5
 #: What a checkpoint's meta data, `metrics.json` and :data:`RECORD_NAME` call the threshold.
-KEY = 'score_thr'
+THRESHOLD_KEY = 'score_thr'
 #: Beside results that were not scored: which model made them.
 RECORD_NAME = 'model.json'
 #: Beside results that were scored.
@@ -51,7 +51,7 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
 
 def threshold_of(record: Mapping[str, Any]) -> float | None:
     """What val found, according to the meta data of a checkpoint or the content of a json; None if nothing is there."""
-    value = record.get(KEY)
+    value = record.get(THRESHOLD_KEY)
     usable = isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1
     return float(value) if usable else None
 
@@ -77,5 +77,5 @@ def recorded_threshold(results: str | Path) -> float | None:
 
 def write_record(results: Path, config: str | None, checkpoint: str | Path, found: float | None) -> None:
     """Write `model.json` beside a results file that is not scored: which model made it, and what val found for it."""
-    record = {'results': results.name, 'config': config, 'checkpoint': str(checkpoint), KEY: found}
+    record = {'results': results.name, 'config': config, 'checkpoint': str(checkpoint), THRESHOLD_KEY: found}
     write_json(results.with_name(RECORD_NAME), record)

@@ -12,10 +12,12 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
 from mmcell.coco.schema import read_coco
-from mmcell.coco.submission import write_submission
+from mmcell.coco.submission import RESULTS_NAME, write_submission
+from mmcell.coco.threshold import METRICS_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
 from mmcell.config import base_of, fold_of, run_name, title
 from mmcell.engine.launch import build_runner
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import read_json, write_json
 
 
@@ -27,7 +29,7 @@ def test(
     format_only: bool = False,
     split: Literal['val', 'test'] = 'val',
     show_dir: str | Path | None = None,
-    show_score: float = 0.3,
+    score_thr: float | None = None,
     check: Callable[[Config, str, bool], None] | None = None,
 ) -> list[str]:
     """Run a model over the images of a split.
@@ -35,12 +37,13 @@ def test(
     Args:
         config: The config.
         checkpoint: Weights of the model.
-        out: Folder for what is written: with `format_only` `test-results.json` and `test-results.zip`, else
-            `metrics.json` and `<split>-results.json`. None takes `work_dirs/<name of the run>/test`.
+        out: Folder for what is written: with `format_only` `test-results.json`, `test-results.zip` and `model.json`
+            (which model made them), else `metrics.json` and `<split>-results.json`. None takes
+            `work_dirs/<name of the run>/test`.
         format_only: Write a submission instead of scoring.
         split: Which dataloader of the config to use.
         show_dir: Folder for pictures of the predictions.
-        show_score: Lowest score that is drawn.
+        score_thr: Lowest score that is drawn; None takes what val found.
         check: Called first with the config as it will be run, the split and whether there has to be truth; raises what
             does not fit together, such as :func:`mmcell.preflight.run.check_testing`.
 
@@ -59,6 +62,9 @@ def test(
     config.work_dir = str(out)
     if check is not None:
         check(config, split, not format_only)
+    found = threshold_of(load_checkpoint(checkpoint, mmap=True).get('meta', {}))
+    if split == 'test' and found is not None:
+        _fix_threshold(config, found)
     with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'
@@ -69,12 +75,18 @@ def test(
     if is_main_process():
         if format_only:
             lines += [f'wrote {path}' for path in write_submission(results, images_json, out)]
+            write_record(out / RESULTS_NAME, config.filename, checkpoint, found)
         else:
-            write_json(out / f'{split}-results.json', results)
-            write_json(out / 'metrics.json', _describe(config, checkpoint, split, metrics))
-            lines += [f'wrote {out / name}' for name in (f'{split}-results.json', 'metrics.json')]
+            name = f'{split}-results.json'
+            if split == 'val':
+                found = _found_threshold(metrics, found)
+            described = _describe(config, checkpoint, split, metrics)
+            write_json(out / name, results)
+            write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
+            lines += [f'wrote {out / name}' for name in (name, METRICS_NAME)]
         if show_dir is not None:
-            lines += _draw(config, results, images_json, Path(show_dir), show_score)
+            score_thr, line = choose_threshold(score_thr, found)
+            lines += [line, *_draw(config, results, images_json, Path(show_dir), score_thr)]
     barrier()
     return lines
 
@@ -88,6 +100,19 @@ def _use_split(config: Config, split: str) -> Path:
     if config.test_evaluator[0].type != 'DenseCocoMetric':
         raise InputError(title(config), 'does not have DenseCocoMetric as its first evaluator', 'put it first')
     return Path(config.test_evaluator[0].ann_file)
+
+
+def _fix_threshold(config: Config, found: float) -> None:
+    """Score with what val found: a threshold picked on the test images would flatter."""
+    for evaluator in config.test_evaluator:
+        if evaluator.type == 'CellMetric' and evaluator.get('score_thr', 'auto') == 'auto':
+            evaluator.score_thr = found
+
+
+def _found_threshold(metrics: dict[str, Any], otherwise: float | None) -> float | None:
+    """The threshold that a validation used, by the name that :class:`CellMetric` gives it."""
+    values = [value for name, value in metrics.items() if name.endswith(f'/{THRESHOLD_KEY}')]
+    return threshold_of({THRESHOLD_KEY: values[0]}) if values else otherwise
 
 
 def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -105,11 +130,11 @@ def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[
     }
 
 
-def _draw(config: Config, results: list, images_json: Path, show_dir: Path, show_score: float) -> list[str]:
+def _draw(config: Config, results: list, images_json: Path, show_dir: Path, score_thr: float) -> list[str]:
     from mmcell.report.overlay import write_overlays
 
     dataset = config.test_dataloader.dataset
     root = Path(dataset.data_root) / dataset.data_prefix.img
     truth = images_json if read_coco(images_json).get('annotations') else None
-    paths = write_overlays(results, images_json, root, show_dir, score_thr=show_score, truth=truth)
+    paths = write_overlays(results, images_json, root, show_dir, score_thr, truth=truth)
     return [f'wrote {len(paths)} pictures to {show_dir}']

@@ -50,16 +50,34 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
     pixels, white_is_zero, premultiplied = _read_pixels(Path(path))
     if white_is_zero and pixels.dtype.kind in 'bu':
         pixels = ~pixels
+    pixels, opaque = as_rgb(path, pixels, premultiplied)
+    return np.ascontiguousarray(pixels[..., ::-1] if channel_order == 'bgr' else pixels), opaque
+
+
+def as_rgb(where: str | Path, pixels: NDArray, premultiplied: bool = False) -> tuple[NDArray[np.uint8], bool]:
+    """Pixels of any kind that :func:`read_image` takes as 8-bit RGB.
+
+    Args:
+        where: What to name in an error.
+        pixels: (H, W) or (H, W, C) with grey, grey and alpha, RGB or RGBA; bool, uint8 or uint16.
+        premultiplied: Whether the colours are multiplied by alpha.
+
+    Returns:
+        (H, W, 3) uint8, contiguous, and whether all of it is opaque.
+
+    Raises:
+        InputError: If they are of another type or shape, or none.
+    """
     if pixels.dtype == np.uint16:
         pixels = _TO_8_BIT[pixels]
     elif pixels.dtype == np.bool_:
         pixels = pixels.astype(np.uint8) * 255
     elif pixels.dtype != np.uint8:
-        raise InputError(path, f'has pixels of type {pixels.dtype}', 'save it with 8 or 16 bits a channel')
+        raise InputError(where, f'has pixels of type {pixels.dtype}', 'give 8 or 16 bits a channel, whole numbers')
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] > 4:
-        raise InputError(path, f'has shape {pixels.shape}', 'save it as one grey, RGB or RGBA picture')
+    if pixels.ndim != 3 or pixels.shape[2] > 4 or 0 in pixels.shape:
+        raise InputError(where, f'has shape {pixels.shape}', 'give one grey, RGB or RGBA picture')
     opaque = True
     if pixels.shape[2] in (2, 4):
         colour, alpha = pixels[..., :-1], pixels[..., -1:]
@@ -67,7 +85,7 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
         pixels = colour if opaque else _on_white(colour, alpha, premultiplied)
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    return np.ascontiguousarray(pixels[..., ::-1] if channel_order == 'bgr' else pixels), opaque
+    return np.ascontiguousarray(pixels), opaque
 
 
 def read_size(path: str | Path) -> tuple[int, int]:

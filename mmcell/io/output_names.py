@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-#: Bytes of a name in UTF-8. File systems take 255, encrypted ones 143; endings and those of temporary files come on top.
+#: Bytes of a name in UTF-8. File systems take 255, encrypted ones 143; endings and those of temporary files come on
+#: top.
 MAX_BYTES = 100
 _DIGITS = 8
 # What a separator is somewhere, or Windows refuses.

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,8 @@ from mmcell.io.tiff import check_header, check_segment, segment_size
 
 # Decoded strips or tiles that are kept: those of a row of windows, so that each is decoded once or twice.
 _CACHE_BYTES = 1 << 28
+# Rows of a shrunk image that are read at once.
+_STRIP = 64
 
 
 class ImageWindows:
@@ -122,6 +125,34 @@ class ImageWindows:
         while len(self._cache) > 1 and sum(each.nbytes for each in self._cache.values()) > _CACHE_BYTES:
             self._cache.popitem(last=False)
         return segment
+
+
+def read_shrunk(
+    path: str | Path, factor: int, channel_order: ChannelOrder = 'rgb'
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Read an image strip by strip, each `factor` x `factor` pixels averaged to one.
+
+    Args:
+        path: The image file.
+        factor: How much to shrink it.
+        channel_order: Order in which the file stores its colours.
+
+    Returns:
+        (ceil(H / factor), ceil(W / factor), 3) RGB, and the height and width H, W of the file.
+
+    Raises:
+        InputError: If the image cannot be read.
+    """
+    strips = []
+    with ImageWindows(path, channel_order) as windows:
+        height, width = windows.size
+        for top in range(0, height, _STRIP * factor):
+            strip = windows.read(0, top, width, min(top + _STRIP * factor, height))
+            padding = 0, -len(strip) % factor, 0, -width % factor
+            strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
+            size = strip.shape[1] // factor, strip.shape[0] // factor
+            strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
+        return np.concatenate(strips), windows.size
 
 
 def _has_plain_pixels(page: object) -> bool:

@@ -6,10 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +16,8 @@ from mmcell.coco.masks import to_rle
 from mmcell.coco.schema import image_sizes, raise_first, read_coco, result_problems
 from mmcell.errors import InputError
 from mmcell.io.images import read_image
-from mmcell.io.windows import ImageWindows
+from mmcell.io.output_names import unique_stems
 from mmcell.structures.rle import Runs, decode
-
-# Rows of a shrunk image that are read at once.
-_STRIP = 64
 
 
 @dataclass(frozen=True)
@@ -105,13 +101,9 @@ class ImageSet:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """For each image id a name that is unique and fit for a file: its path without suffix, joined by '_'."""
-        names: dict[int, str] = {}
-        for image in self.images:
-            path = PurePosixPath(image['file_name']).with_suffix('')
-            name = '_'.join(part for part in path.parts if part not in ('/', '..'))
-            names[image['id']] = f'{name}_{image["id"]}' if name in names.values() else name
-        return names
+        """For each image id what its own files are called, see :func:`mmcell.io.output_names.unique_stems`."""
+        stems = unique_stems([image['file_name'] for image in self.images])
+        return {image['id']: stem for image, stem in zip(self.images, stems)}
 
     def read(self, image: Mapping[str, Any], root: str | Path) -> NDArray[np.uint8]:
         """Read one image, (H, W, 3) RGB.
@@ -123,27 +115,6 @@ class ImageSet:
         pixels = read_image(path, self.channel_order)
         self._check_size(path, image, pixels.shape[:2])
         return pixels
-
-    def read_shrunk(self, image: Mapping[str, Any], root: str | Path, factor: int) -> NDArray[np.uint8]:
-        """Read one image strip by strip, each `factor` x `factor` pixels averaged to one.
-
-        Returns:
-            (ceil(H / factor), ceil(W / factor), 3) RGB.
-
-        Raises:
-            InputError: As :meth:`read`.
-        """
-        path, strips = Path(root) / image['file_name'], []
-        with ImageWindows(path, self.channel_order) as windows:
-            self._check_size(path, image, windows.size)
-            height, width = windows.size
-            for top in range(0, height, _STRIP * factor):
-                strip = windows.read(0, top, width, min(top + _STRIP * factor, height))
-                padding = 0, -len(strip) % factor, 0, -width % factor
-                strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
-                size = strip.shape[1] // factor, strip.shape[0] // factor
-                strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
-        return np.concatenate(strips)
 
     def _check_size(self, path: Path, image: Mapping[str, Any], size: tuple[int, int]) -> None:
         if size != (image['height'], image['width']):

@@ -12,8 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mmcell.coco.cells import cells_of, true_cells
+from mmcell.coco.schema import read_coco
+from mmcell.coco.truth import load_truth
+from mmcell.errors import InputError
 from mmcell.io.files import write_bytes
-from mmcell.report.cells import Cells, ImageSet
+from mmcell.io.images import ChannelOrder, read_image
+from mmcell.io.output_names import unique_stems
+from mmcell.io.windows import read_shrunk
+from mmcell.structures.cells import Cells
 from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
@@ -31,7 +38,6 @@ _MARGIN = 16
 def draw_overlay(
     image: NDArray[np.uint8],
     cells: Cells,
-    classes: Sequence[str],
     truth: Cells | None = None,
     title: str = '',
     scale: int | None = None,
@@ -41,7 +47,6 @@ def draw_overlay(
     Args:
         image: (H, W, 3) RGB.
         cells: The cells to outline.
-        classes: Class names.
         truth: Drawn on a second panel, left of the first.
         title: Written above.
         scale: Whole factor by which the image is enlarged; None picks one by :data:`LONG_EDGE`.
@@ -52,16 +57,16 @@ def draw_overlay(
     height, width = image.shape[:2]
     scale = scale or int(np.clip(LONG_EDGE // max(height, width), 1, _MAX_SCALE))
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    return _compose(large, scale, cells, classes, truth, title)
+    return _compose(large, scale, cells, truth, title)
 
 
 def _compose(
-    large: NDArray[np.uint8], scale: float, cells: Cells, classes: Sequence[str], truth: Cells | None, title: str
+    large: NDArray[np.uint8], scale: float, cells: Cells, truth: Cells | None, title: str
 ) -> NDArray[np.uint8]:
     """As :func:`draw_overlay`, of an image that is scaled already."""
     panels = [('prediction', cells)] if truth is None else [('truth', truth), ('prediction', cells)]
     drawn = [_outline(large, panel, scale) for _, panel in panels]
-    legends = [_legend(name, panel, classes, large.shape[1]) for name, panel in panels]
+    legends = [_legend(name, panel, large.shape[1]) for name, panel in panels]
     title = ''.join(letter if letter.isprintable() else '\ufffd' for letter in title)
     header = _text_block([[(title, _INK, None)]], large.shape[1] * len(panels) + _MARGIN * (len(panels) - 1))
     deepest = max(legend.shape[0] for legend in legends)
@@ -74,18 +79,52 @@ def _compose(
     return cv2.copyMakeBorder(sheet, _MARGIN, 0, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=_PAPER)
 
 
+def draw_file(
+    path: str | Path, cells: Cells, truth: Cells | None = None, channel_order: ChannelOrder = 'rgb', title: str = ''
+) -> NDArray[np.uint8]:
+    """Outline cells on an image file, as :func:`draw_overlay`.
+
+    Pictures of images with a longer edge than :data:`SHRUNK_EDGE` are shrunk; memory does not grow with the image then.
+
+    Args:
+        path: The image.
+        cells: Its cells.
+        truth: Drawn on a second panel, left of the first.
+        channel_order: Order of the colours in the file.
+        title: Written above.
+
+    Raises:
+        InputError: If the image cannot be read, or has another size than the cells say.
+    """
+    factor = -(-max(cells.size) // SHRUNK_EDGE)
+    if factor > 1:
+        small, size = read_shrunk(path, factor, channel_order)
+    else:
+        small = read_image(path, channel_order)
+        size = small.shape[:2]
+    if size != tuple(cells.size):
+        problem = f'is {size[1]} x {size[0]}, but its cells are of {cells.size[1]} x {cells.size[0]} pixels'
+        raise InputError(path, problem, 'convert the data, or predict, again')
+    return _compose(small, 1 / factor, cells, truth, title) if factor > 1 else draw_overlay(small, cells, truth, title)
+
+
+def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture, (H, W, 3) RGB, as PNG."""
+    write_bytes(path, cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
+
+
 def write_overlays(
     results: Sequence[Mapping[str, Any]],
     images_json: str | Path,
     image_root: str | Path,
     out_dir: str | Path,
-    score_thr: float = 0.3,
+    score_thr: float,
     truth: str | Path | None = None,
     max_images: int | None = None,
 ) -> list[Path]:
-    """Write one PNG an image with its predicted cells outlined.
+    """Write one PNG an image with the cells that were found, each outlined once.
 
-    Pictures of large images are shrunk to :data:`SHRUNK_EDGE`; memory does not grow with the image then.
+    They are called as :func:`mmcell.io.output_names.unique_stems` says.
 
     Args:
         results: Result dicts.
@@ -102,21 +141,19 @@ def write_overlays(
     Raises:
         InputError: If a json or an image cannot be used.
     """
-    images = ImageSet.load(images_json)
-    predicted = images.gather(results)
-    true = None if truth is None else images.truth(truth)
+    content = read_coco(images_json)
+    images = sorted(content['images'], key=lambda image: image['id'])
+    stems = unique_stems([image['file_name'] for image in images])
+    order = content.get('info', {}).get('channel_order', 'rgb')
+    expected = {} if truth is None else {image_id: cells for image_id, cells, _ in true_cells(load_truth(truth))}
+    found = cells_of(results, images, content['categories'], score_thr)
     paths = []
-    for image in images.images[:max_images]:
-        cells, expected = predicted[image['id']].above(score_thr), true and true[image['id']]
+    for image, stem, (_, cells) in zip(images[:max_images], stems, found):
         title = f'{image["file_name"]}   score ≥ {score_thr:g}'
-        factor = -(-max(image['height'], image['width']) // SHRUNK_EDGE)
-        if factor > 1:
-            small = images.read_shrunk(image, image_root, factor)
-            picture = _compose(small, 1 / factor, cells, images.classes, expected, title)
-        else:
-            picture = draw_overlay(images.read(image, image_root), cells, images.classes, expected, title)
-        paths.append(Path(out_dir) / f'{images.names[image["id"]]}.png')
-        write_bytes(paths[-1], cv2.imencode('.png', picture[..., ::-1])[1].tobytes())
+        path = Path(image_root) / image['file_name']
+        picture = draw_file(path, cells, expected.get(image['id']), order, title)
+        paths.append(Path(out_dir) / f'{stem}.png')
+        write_picture(paths[-1], picture)
     return paths
 
 
@@ -124,7 +161,7 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np
     """Draw outlines on a copy of the scaled image: first all halos, so that none covers a line."""
     canvas = large.copy()
     rings = []
-    for outlines, label in zip(smooth_rings(cells.runs), cells.labels.tolist()):
+    for outlines, label in zip(smooth_rings(cells.masks), cells.labels.tolist()):
         for ring in outlines:
             # cv2's coordinates are pixel centres.
             points = ring / 2 * scale - 0.5
@@ -137,10 +174,9 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np
     return canvas
 
 
-def _legend(name: str, cells: Cells, classes: Sequence[str], width: int) -> NDArray[np.uint8]:
-    counts = cells.counts(len(classes))
+def _legend(name: str, cells: Cells, width: int) -> NDArray[np.uint8]:
     entries = [(f'{name}: {len(cells)} cells', _INK, None)]
-    for label, (class_name, count) in enumerate(zip(classes, counts)):
+    for label, (class_name, count) in enumerate(cells.counts().items()):
         entries.append((f'{class_name} {count}', _INK, class_colour(label)))
     return _text_block(_wrap(entries, width), width)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
-from collections import Counter
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import pyarrow.parquet
 import pytest
 import tifffile
 import torch
 
+from mmcell.coco.cells import cells_of
 from mmcell.coco.submission import validate_submission
+from mmcell.coco.threshold import recorded_threshold
 from mmcell.config import load_config
 from mmcell.io.images import read_image
+from mmcell.report.overlay import draw_overlay
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,22 +80,67 @@ def test_same_cells_as_test(source, checkpoint, tmp_path, monkeypatch, tool):
     )
 
 
-def test_counts_and_pictures(source, checkpoint, tmp_path, tool):
+def read_counts(out: Path) -> tuple[list[str], list[list[str]]]:
+    with (out / 'counts.csv').open(newline='', encoding='utf-8') as file:
+        heading, *rows = csv.reader(file)
+    return heading, rows
+
+
+def test_each_cell_is_counted_and_drawn_once(source, checkpoint, tmp_path, tool):
+    out, threshold = tmp_path / 'out', 0.22
+    paths = sorted((source / 'train').glob('*/image.tif'))
+    outcome = tool('infer', CONFIG, checkpoint, *paths, '--out', out, '--score-thr', threshold, *FEW)
+    assert outcome.status == 0 and outcome.out.startswith('score threshold 0.22, as given\n')
+    written, results = (json.loads((out / name).read_text()) for name in ('images.json', 'results.json'))
+    found = dict(cells_of(results, written['images'], written['categories'], threshold))
+    heading, rows = read_counts(out)
+    assert heading == ['image', *CLASSES, 'total']
+    table = pyarrow.parquet.read_table(out / 'cells.parquet').to_pydict()
+    for path, image, row in zip(paths, written['images'], rows, strict=True):
+        cells = found[image['id']]
+        name = path.relative_to(source / 'train').as_posix()
+        assert row == [name, *map(str, cells.counts().values()), str(len(cells))]
+        assert len(cells) < sum(each['score'] >= threshold for each in results if each['image_id'] == image['id'])
+        mine = [index for index, other in enumerate(table['image']) if other == name]
+        assert [table['score'][index] for index in mine] == cells.scores.tolist()
+        title = f'{name}   score ≥ {threshold:g}'
+        picture = draw_overlay(read_image(path), cells, title=title)
+        assert (read_image(out / 'overlays' / f'{image["output_name"]}.png') == picture).all()
+
+
+def test_the_threshold_of_the_checkpoint_counts(source, checkpoint, tmp_path, tool):
+    content = torch.load(checkpoint)
+    content['meta']['score_thr'] = 0.22
+    torch.save(content, tmp_path / 'validated.pth')
+    counts = []
+    for weights, line in (
+        (checkpoint, 'score threshold 0.5, since none was found on val; set another with --score-thr'),
+        (tmp_path / 'validated.pth', 'score threshold 0.22, found on val'),
+    ):
+        out = tmp_path / weights.stem
+        outcome = tool('infer', CONFIG, weights, source / 'test_release', '--out', out, *FEW)
+        assert outcome.status == 0 and outcome.out.splitlines()[0] == line
+        counts.append(sum(int(row[-1]) for row in read_counts(out)[1]))
+    assert counts[0] == 0 < counts[1]
+    assert recorded_threshold(tmp_path / 'weights/results.json') is None
+    assert recorded_threshold(tmp_path / 'validated/results.json') == 0.22
+
+
+def test_names_that_clash_or_are_odd(source, checkpoint, tmp_path, tool):
+    image = sorted((source / 'test_release').glob('*.tif'))[0]
+    names = (b'a/b.tif', b'a/b_3.tif', b'a_b.tif', b'caf\xe9.tif', b'b**c.tif', b'n' * 246 + b'.tif')
+    for name in names:
+        path = tmp_path / 'images' / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True, parents=True)
+        shutil.copy(image, path)
     out = tmp_path / 'out'
-    images = sorted((source / 'train').glob('*/image.tif'))
-    threshold = 0.22
-    assert tool('infer', CONFIG, checkpoint, *images, '--out', out, '--score-thr', threshold, *FEW).status == 0
-    with (out / 'counts.csv').open(newline='') as file:
-        rows = list(csv.reader(file))
-    assert rows[0] == ['image', *CLASSES, 'total'] and len(rows) == 3
-    results = json.loads((out / 'results.json').read_text())
-    kept = Counter((result['image_id'], result['category_id']) for result in results if result['score'] >= threshold)
-    assert 0 < kept.total() < len(results)
-    for image_id, row in enumerate(rows[1:], start=1):
-        counts = [kept[image_id, category] for category in (1, 2, 3, 4)]
-        assert [int(cell) for cell in row[1:]] == [*counts, sum(counts)]
-        assert row[0] == images[image_id - 1].relative_to(source / 'train').as_posix()
-    assert len(list((out / 'overlays').glob('*.png'))) == 2
+    outcome = tool('infer', CONFIG, checkpoint, tmp_path / 'images', '--out', out, *FEW)
+    assert outcome.status == 0, outcome.err
+    written = json.loads((out / 'images.json').read_text())['images']
+    assert {os.fsencode(each['file_name']) for each in written} == set(names)
+    expected = {f'{each["output_name"]}.png' for each in written}
+    assert {path.name for path in (out / 'overlays').iterdir()} == expected and len(expected) == len(names)
+    assert r'caf\xe9.tif' in {row[0] for row in read_counts(out)[1]}
 
 
 def test_broken_images_do_not_stop_the_others(source, checkpoint, tmp_path, tool):

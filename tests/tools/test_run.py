@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from mmcell.coco.submission import validate_submission
+from mmcell.coco.threshold import recorded_threshold
+from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.files import read_json
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,10 +60,19 @@ def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool)
     for suffix in ('json', 'zip'):
         validate_submission(tmp_path / 'out' / f'test-results.{suffix}', data / 'annotations/test.json')
 
-    outcome = tool('test', config, work / 'epoch_1.pth', '--out', tmp_path / 'val', *options)
+    show = ('--show-dir', tmp_path / 'pictures')
+    outcome = tool('test', config, work / 'epoch_1.pth', '--out', tmp_path / 'val', *show, *options)
     assert outcome.status == 0
     written = json.loads((tmp_path / 'val/metrics.json').read_text())
     assert written['split'] == 'val' and 0 <= written['metrics']['segm/AP50_1000'] <= 1
+    # What val found travels: in the checkpoint of before that validation, beside the results, to the pictures.
+    threshold = written['score_thr']
+    assert threshold == written['metrics']['cell/score_thr']
+    assert load_checkpoint(work / 'epoch_1.pth')['meta']['score_thr'] == pytest.approx(threshold)
+    assert recorded_threshold(tmp_path / 'val/val-results.json') == threshold
+    assert recorded_threshold(tmp_path / 'out/test-results.json') == pytest.approx(threshold)
+    assert f'score threshold {threshold:g}, found on val' in outcome.out
+    assert len(list((tmp_path / 'pictures').iterdir())) == len(read_json(data / 'annotations/val.json')['images'])
     validate_submission(tmp_path / 'val/val-results.json', data / 'annotations/val.json')
 
 

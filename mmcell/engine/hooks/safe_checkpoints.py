@@ -14,6 +14,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
+from mmcell.coco.threshold import THRESHOLD_KEY
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import check_checkpoint
 from mmcell.io.files import atomic_path
@@ -32,8 +33,13 @@ class SafeCheckpointHook(CheckpointHook):
     while the best checkpoint is renewed loses that. What waits for its removal is recorded in the new checkpoint
     (`outdated_ckpts` in the message hub), so that a resumed run removes what a killed one could not.
 
+    The score threshold that the last validation found goes into the meta data of every checkpoint, as `score_thr`. The
+    checkpoint of an epoch is written before its validation, so it is written again after it.
+
     Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
     """
+
+    _is_current = True  # whether the last checkpoint was written since the last validation began
 
     def before_train(self, runner: Runner) -> None:
         """Look up what was saved before, and remove what a killed run left behind."""
@@ -44,6 +50,26 @@ class SafeCheckpointHook(CheckpointHook):
             if is_main_process():
                 remove_leftovers(self.out_dir)
                 remove_leftovers(runner.work_dir)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """What was saved until now does not know what this validation will find."""
+        self._is_current = False
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any]) -> None:
+        """Save the best, and let the last checkpoint know the threshold."""
+        super().after_val_epoch(runner, metrics)
+        last = getattr(self, 'last_ckpt', None)
+        if last is None or self._is_current or not any(_is_threshold(name) for name in metrics):
+            return
+        step = runner.epoch if self.by_epoch else runner.iter
+        if Path(last).name == self.filename_tmpl.format(step):
+            self._save_checkpoint_with_step(runner, step, {'epoch': runner.epoch, 'iter': runner.iter})
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Add the threshold; the logs, which a resumed run takes over, hold it."""
+        found = [values for name, values in runner.message_hub.log_scalars.items() if _is_threshold(name)]
+        if found:
+            checkpoint['meta'][THRESHOLD_KEY] = float(found[0].current())
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         # As mmengine's; only `last_checkpoint` is written atomically, and before anything is removed.
@@ -57,6 +83,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         self._save(runner, name, meta)
+        self._is_current = True
         self._remove_outdated()
 
     def save_interrupted(self, runner: Runner) -> None:
@@ -94,6 +121,11 @@ class SafeCheckpointHook(CheckpointHook):
         if isinstance(self.file_backend, _LateRemoval):
             best = getattr(self, 'best_ckpt_path_dict', None) or {0: getattr(self, 'best_ckpt_path', None)}
             self.file_backend.remove_outdated(self.out_dir, keep={self.last_ckpt, *best.values()})
+
+
+def _is_threshold(name: str) -> bool:
+    """Whether a number is the threshold that a :class:`mmcell.evaluation.metrics.CellMetric` found."""
+    return name.endswith(f'/{THRESHOLD_KEY}')
 
 
 class _WholeSaves:

@@ -11,8 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from mmcell.config import load_config
-from mmcell.engine.inference import load_model
+from mmcell.engine.predictor import load_model
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,7 +111,7 @@ def test_the_average_is_validated_saved_and_resumed(tmp_path, record, train, too
 
     # What tests and predicts is the average, in the wrapper or out of it.
     for config in (tmp_path / 'averaged.py', ROOT / 'configs/demo/mask_rcnn_synthetic.py'):
-        model, _ = load_model(load_config(config), tmp_path / 'work/epoch_2.pth', 'cpu')
+        model = load_model(config, tmp_path / 'work/epoch_2.pth', 'cpu').network
         assert all(torch.equal(value, last['state_dict'][name]) for name, value in model.state_dict().items())
     outcome = tool('test', tmp_path / 'averaged.py', tmp_path / 'work/epoch_2.pth', '--out', tmp_path / 'val')
     assert outcome.status == 0, outcome.err

@@ -7,17 +7,19 @@ import signal
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
+from mmcell.coco.threshold import threshold_of
 from mmcell.engine.hooks.interruption import _without_resume, interruptible
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint, remove_leftovers
 from mmcell.engine.launch import choose_checkpoint
 from mmcell.errors import Interrupted
-from mmcell.io.checkpoints import check_checkpoint
+from mmcell.io.checkpoints import check_checkpoint, load_checkpoint
 
 
 class Line(BaseModel):
@@ -26,7 +28,7 @@ class Line(BaseModel):
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, inputs, mode='loss'):
-        return {'loss': (self.weight * inputs).sum()}
+        return {'loss': (self.weight * inputs).sum()} if mode == 'loss' else [{}]
 
 
 class Watch(Hook):
@@ -58,7 +60,7 @@ def names(folder):
 def build(tmp_path):
     starts = []
 
-    def build_runner(*hooks, epochs=4, resume=None, keep=1):
+    def build_runner(*hooks, epochs=4, resume=None, keep=1, checkpoint=None, **settings):
         starts.append(resume)
         runner = Runner(
             Line(),
@@ -66,11 +68,14 @@ def build(tmp_path):
             train_dataloader=DataLoader([dict(inputs=torch.ones(1))], collate_fn=lambda batch: batch[0]),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0)),
-            default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=keep)),
+            default_hooks=dict(
+                checkpoint=dict(dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=keep), **(checkpoint or {}))
+            ),
             default_scope='mmdet',
             load_from=resume and str(resume),
             resume=resume is not None,
             experiment_name=f'{tmp_path.name}-{len(starts)}',
+            **settings,
         )
         for hook in hooks:
             runner.register_hook(hook)
@@ -193,3 +198,35 @@ def test_resume_and_its_value_are_left_out():
     assert _without_resume(['c.py', '--resume']) == ['c.py']
     assert _without_resume(['c.py', '--resume', '--amp']) == ['c.py', '--amp']
     assert _without_resume(['--resume=x.pth', 'c.py', '--cfg-options', 'a=1']) == ['c.py', '--cfg-options', 'a=1']
+
+
+class Finds(BaseMetric):
+    """A validation that finds another threshold each time, and is never the best after the first."""
+
+    def __init__(self):
+        super().__init__(prefix='cell')
+        self.thresholds = iter((0.1, 0.2, 0.3))
+
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        threshold = next(self.thresholds)
+        return {'score_thr': threshold, 'PQ': 1 - threshold}
+
+
+@pytest.mark.parametrize('save_best', [None, 'cell/PQ'])
+def test_the_threshold_that_val_found_is_in_the_checkpoints(build, tmp_path, save_best):
+    """Those of an epoch are written before its validation; the best, after it."""
+    build(
+        epochs=3,
+        keep=2,
+        checkpoint=dict(save_best=save_best, rule='greater' if save_best else None),
+        val_dataloader=DataLoader([dict(inputs=torch.ones(1))], collate_fn=lambda batch: batch[0]),
+        val_cfg=dict(),
+        val_evaluator=Evaluator([Finds()]),
+    ).train()
+    found = {path.stem: threshold_of(load_checkpoint(path)['meta']) for path in tmp_path.glob('*.pth')}
+    # The checkpoints of the second and third epoch were not the best.
+    assert found == {'epoch_2': 0.2, 'epoch_3': 0.3} | ({'best_cell_PQ_epoch_1': 0.1} if save_best else {})
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_3.pth')
