@@ -75,7 +75,12 @@ def recorded_threshold(results: str | Path) -> float | None:
     return None
 
 
-def write_record(results: Path, config: str | None, checkpoint: str | Path, found: float | None) -> None:
-    """Write `model.json` beside a results file that is not scored: which model made it, and what val found for it."""
-    record = {'results': results.name, 'config': config, 'checkpoint': str(checkpoint), THRESHOLD_KEY: found}
-    write_json(results.with_name(RECORD_NAME), record)
+def write_record(results: Path, model: Mapping[str, Any], found: float | None) -> None:
+    """Write `model.json` beside a results file that is not scored.
+
+    Args:
+        results: The results file.
+        model: Which model made it: config, base, checkpoint; ready for JSON.
+        found: The score threshold that val found for it.
+    """
+    write_json(results.with_name(RECORD_NAME), {'results': results.name, **model, THRESHOLD_KEY: found})

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from mmcell.coco.results import Result
 from mmcell.coco.threshold import choose_threshold, write_record
-from mmcell.engine.predictor import CellModel, load_model
+from mmcell.engine.predictor import CellModel, describe_model, load_model
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import atomic_path, write_json
 from mmcell.io.images import ChannelOrder
@@ -98,7 +98,7 @@ def infer(
         info = {'channel_order': channel_order}
         content = {'info': info, 'images': images, 'annotations': [], 'categories': model.categories}
         write_json(out / 'images.json', content)
-        write_record(out / 'results.json', config.filename, checkpoint, model.found_threshold)
+        write_record(out / 'results.json', describe_model(config, checkpoint), model.found_threshold)
     return [
         line,
         *(f'wrote {out / name}' for name in ('results.json', 'images.json', 'counts.csv', 'cells.parquet')),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mmcell.coco.cells import cells_of
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.coco.threshold import choose_threshold, threshold_of
-from mmcell.config import load_config
+from mmcell.config import base_of, load_config
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
@@ -194,6 +194,11 @@ class CellModel:
         with torch.no_grad():
             sample = self.network.test_step(pseudo_collate([self._pipeline(data)]))[0]
         return size, sample.pred_instances.to_dict()
+
+
+def describe_model(config: Config, checkpoint: str | Path) -> dict[str, Any]:
+    """What a model is made of, as it is written beside what it predicted."""
+    return {'config': config.filename, 'base': base_of(config), 'checkpoint': str(checkpoint)}
 
 
 def predict_large(

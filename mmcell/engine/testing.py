@@ -14,8 +14,9 @@ from mmengine.dist import barrier, is_main_process
 from mmcell.coco.schema import read_coco
 from mmcell.coco.submission import RESULTS_NAME, write_submission
 from mmcell.coco.threshold import METRICS_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
-from mmcell.config import base_of, fold_of, run_name, title
+from mmcell.config import fold_of, run_name, title
 from mmcell.engine.launch import build_runner
+from mmcell.engine.predictor import describe_model
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import read_json, write_json
@@ -75,7 +76,7 @@ def test(
     if is_main_process():
         if format_only:
             lines += [f'wrote {path}' for path in write_submission(results, images_json, out)]
-            write_record(out / RESULTS_NAME, config.filename, checkpoint, found)
+            write_record(out / RESULTS_NAME, describe_model(config, checkpoint), found)
         else:
             name = f'{split}-results.json'
             if split == 'val':
@@ -120,14 +121,7 @@ def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
     }
-    return {
-        'config': config.filename,
-        'base': base_of(config),
-        'fold': fold_of(config),
-        'checkpoint': str(checkpoint),
-        'split': split,
-        'metrics': finite,
-    }
+    return {**describe_model(config, checkpoint), 'fold': fold_of(config), 'split': split, 'metrics': finite}
 
 
 def _draw(config: Config, results: list, images_json: Path, show_dir: Path, score_thr: float) -> list[str]:

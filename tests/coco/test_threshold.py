@@ -27,7 +27,7 @@ def test_what_is_no_threshold_is_none(value):
 def test_only_the_record_of_these_results_counts(tmp_path):
     results = tmp_path / 'val-results.json'
     assert recorded_threshold(results) is None
-    write_record(results, None, 'a.pth', 0.3)
+    write_record(results, {'checkpoint': 'a.pth'}, 0.3)
     assert recorded_threshold(results) == 0.3
     write_json(tmp_path / 'metrics.json', {'results': 'val-results.json', 'score_thr': 0.25})
     assert recorded_threshold(results) == 0.25
