@@ -21,6 +21,7 @@ from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import parse_json, read_bytes, read_json
 from mmcell.io.images import read_size
 from mmcell.io.limits import MAX_JSON_BYTES
+from mmcell.io.output_names import unique_stems
 from mmcell.structures.fill import fill_polygons
 from mmcell.structures.overlaps import find_self_overlaps
 from mmcell.structures.rle import Runs
@@ -119,9 +120,8 @@ class Geojson(DrawnLayout):
     def _pairs(self) -> tuple[dict[str, Path], dict[str, Path]]:
         images = find_images(self.source)
         called: dict[str, set[str]] = {}
-        for name, image in images.items():
-            for alias in _aliases(name.removesuffix(image.suffix)):
-                called.setdefault(alias, set()).add(name)
+        for name, alias in _aliases(images):
+            called.setdefault(alias, set()).add(name)
         documents: dict[str, Path] = {}
         errors = []
         for path in find_files(self.source, _SUFFIXES):
@@ -179,10 +179,18 @@ def is_geojson(content: Any) -> bool:
     return isinstance(content, Mapping) and content.get('type') in ('FeatureCollection', 'Feature')
 
 
-def _aliases(stem: str) -> set[str]:
-    """What the GeoJSON of an image may be called, given its path without suffix; after a slash, in any folder."""
-    flat = {stem.replace('/', '_'), stem.removeprefix('images/').replace('/', '_')}
-    return {stem, stem.removesuffix('.ome'), *(f'/{name}' for name in flat)}
+def _aliases(images: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Images, and what the GeoJSON of each may be called: its path without suffix; after a slash, in any folder."""
+    for name, image in images.items():
+        stem = name.removesuffix(image.suffix)
+        yield name, stem
+        yield name, stem.removesuffix('.ome')
+    # As an export calls them, of images in SRC or in SRC/images; alike names that clash there, and that do not.
+    names = list(images)
+    for paths in (names, [name.removeprefix('images/') for name in names]):
+        for name, path, stem in zip(names, paths, unique_stems(paths)):
+            yield name, f'/{stem}'
+            yield name, f'/{unique_stems([path])[0]}'
 
 
 def _read(path: Path) -> Any:

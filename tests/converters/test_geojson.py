@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from mmcell.converters import convert
 from mmcell.converters.geojson import Geojson
+from mmcell.io.output_names import unique_stems
 from mmcell.structures.rle import encode_label_map
 
 SIZE = (40, 50)
@@ -260,6 +261,19 @@ def test_pairs(image, document, tmp_path, converted):
         (source / leftover).parent.mkdir(exist_ok=True)
         (source / leftover).write_text('no json')
     assert len(converted('geojson', source).cells()[image]) == 1
+
+
+def test_names_of_our_exports(tmp_path, converted):
+    """Of images whose names clash, in folders, too long, or not fit for every file system."""
+    names = ['a/b.png', 'a_b.png', 'c.png', 'c.tif', 'C.png', f'{"long" * 40}.png', 'what?.png', 'x/y/z.png']
+    paths = [f'images/{name}' for name in names]
+    for stem, name, number in zip(unique_stems(names), names, range(len(names))):
+        png(tmp_path / 'source/images' / name)
+        document = collection(feature(box(1, 1, 5 + number, 5)))
+        (tmp_path / f'source/{stem}.geojson').write_text(json.dumps(document))
+    cells = converted('geojson', tmp_path / 'source').cells()
+    assert cells.keys() == set(paths)
+    assert [cells[path][0].mask.sum() for path in paths] == [4 * (4 + number) for number in range(len(names))]
 
 
 def test_two_images_of_one_name(write, source, converted, refused):
