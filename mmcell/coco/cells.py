@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.coco.results import Result
+from mmcell.coco.results import Result, probabilities_of
 from mmcell.coco.schema import image_sizes, raise_first, result_problems
 from mmcell.coco.truth import Truth
 from mmcell.errors import InputError
@@ -26,7 +26,8 @@ def cells_of(
 ) -> Iterator[tuple[int, Cells]]:
     """What was found in each image, each cell once.
 
-    All results are checked before the first image is given; cells are made one image at a time.
+    All results are checked before the first image is given; cells are made one image at a time. They have the
+    probabilities of their results where all of an image have them, else those that scores make up.
 
     Args:
         results: Result dicts with `segmentation`, in any order.
@@ -53,7 +54,9 @@ def cells_of(
             masks = decode([result['segmentation'] for result in found], size)
             scores = [result['score'] for result in found]
             labels = [label_of[result['category_id']] for result in found]
-            cells = resolve(masks, scores, labels, [category['name'] for category in categories], **how)
+            probabilities = probabilities_of(found, len(categories))
+            names = [category['name'] for category in categories]
+            cells = resolve(masks, scores, labels, names, probabilities, **how)
             yield image_id, cells.above(score_thr)
 
     return stream()

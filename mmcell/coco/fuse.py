@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.coco.results import Result
+from mmcell.coco.results import Result, probabilities_of
 from mmcell.coco.schema import read_coco, read_results
 from mmcell.coco.submission import write_submission
 from mmcell.errors import InputError
@@ -101,6 +101,7 @@ def _gather(results: Sequence[Result], size: tuple[int, int]) -> Predictions:
         np.array([result['score'] for result in results], dtype=np.float64),
         np.array([result['category_id'] for result in results], dtype=np.int64),
         decode([result['segmentation'] for result in results], size),
+        probabilities_of(results),
     )
 
 
@@ -108,10 +109,14 @@ def _to_results(image_id: int, predictions: Predictions) -> list[Result]:
     boxes = predictions.boxes.copy()
     boxes[:, 2:] -= boxes[:, :2]
     columns = boxes.tolist(), predictions.scores.tolist(), predictions.labels.tolist(), predictions.masks.encode()
-    return [
+    results = [
         {'image_id': image_id, 'bbox': box, 'score': score, 'category_id': category, 'segmentation': mask}
         for box, score, category, mask in zip(*columns)
     ]
+    if predictions.probabilities is not None:
+        for result, row in zip(results, predictions.probabilities.round(6).tolist()):
+            result['probabilities'] = row
+    return results
 
 
 def _check_same_images(paths: Sequence[str | Path], members: Sequence[Sequence[Result]]) -> None:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
 
-#: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}
+#: {'image_id', 'bbox' [x, y, w, h], 'score', 'category_id', 'segmentation' {'size' [h, w], 'counts' str}}, and
+#: 'probabilities' of each class and of none of these where the model gives them; evaluation and submission leave them
+#: out.
 Result = dict[str, Any]
 
 
@@ -24,12 +26,12 @@ def to_results(image_id: int, prediction: Mapping[str, Any], category_ids: Seque
         image_id: The image's id in the annotation file.
         prediction: `bboxes` (N, 4) as x1, y1, x2, y2 in pixels, `scores` (N,), `labels` (N,) from 0, and, where masks
             were predicted, `masks`: N RLE dicts, or a bool array of shape (N, H, W) as the stock mask head gives.
-            Tensors or arrays.
+            Tensors or arrays. Where the model gives them, `probabilities` (N, C + 1), the last of none of the classes.
         category_ids: The category id of each label.
 
     Returns:
         Dicts with the keys `image_id`, `bbox` (x, y, width, height), `score`, `category_id` and, with masks,
-        `segmentation`: ready for JSON.
+        `segmentation`, with probabilities `probabilities` (to six digits): ready for JSON.
 
     Raises:
         InputError: If a label has no category.
@@ -49,7 +51,39 @@ def to_results(image_id: int, prediction: Mapping[str, Any], category_ids: Seque
     ]
     for result, mask in zip(results, prediction.get('masks', ())):
         result['segmentation'] = _to_rle(mask)
+    if 'probabilities' in prediction:
+        for result, row in zip(results, _array(prediction['probabilities']).astype(float).round(6).tolist()):
+            result['probabilities'] = row
     return results
+
+
+def probabilities_of(results: Sequence[Result], num_classes: int | None = None) -> NDArray[np.float64] | None:
+    """The probabilities of each class and of none of these, (N, C + 1); None unless all results have them.
+
+    Rows are divided by their sums, which rounding has moved a little away from 1.
+
+    Args:
+        results: Result dicts of one model.
+        num_classes: C; None takes any, the same for all.
+
+    Raises:
+        InputError: If some are no probabilities of as many classes.
+    """
+    if not results or not all('probabilities' in result for result in results):
+        return None
+    cure = 'predict again, or remove the probabilities of all results'
+    try:
+        values = np.array([result['probabilities'] for result in results], dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        values = np.empty(0)
+    if values.ndim != 2 or (num_classes is not None and values.shape[1] != num_classes + 1):
+        count = 'as many numbers' if num_classes is None else f'{num_classes + 1} numbers'
+        raise InputError('results', f'have probabilities that are not {count} each', cure)
+    totals = values.sum(axis=1)
+    # Written so that NaN is refused, too.
+    if not ((values >= 0).all() and (np.abs(totals - 1) < 1e-3).all()):
+        raise InputError('results', 'have probabilities that do not sum up to 1', cure)
+    return values / totals[:, None]
 
 
 def sort_results(results: Iterable[Result]) -> list[Result]:

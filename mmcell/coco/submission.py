@@ -18,6 +18,8 @@ from mmcell.io.limits import MAX_JSON_BYTES
 RESULTS_NAME = 'test-results.json'
 ZIP_NAME = 'test-results.zip'
 _FIELDS = ('image_id', 'bbox', 'score', 'category_id', 'segmentation')
+# What results may have as well before they are submitted.
+_MORE = {'probabilities'}
 
 
 def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path, out: str | Path) -> list[Path]:
@@ -25,6 +27,7 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
 
     Args:
         results: Result dicts: image_id, bbox [x, y, w, h], score, category_id, segmentation {size [h, w], counts str}.
+            Probabilities are left out.
         images_json: COCO json of the images that were predicted on; needs no annotations.
         out: Folder for `test-results.json` and `test-results.zip`.
 
@@ -34,7 +37,7 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
     Raises:
         InputError: If a result is malformed; nothing is written then.
     """
-    _validate(RESULTS_NAME, results, images_json)
+    _validate(RESULTS_NAME, results, images_json, may_have=_MORE)
     ordered = sorted(results, key=lambda result: (result['image_id'], -result['score']))
     content = json.dumps([{field: result[field] for field in _FIELDS} for result in ordered], separators=(',', ':'))
     paths = [Path(out) / RESULTS_NAME, Path(out) / ZIP_NAME]
@@ -48,7 +51,7 @@ def write_submission(results: Sequence[dict[str, Any]], images_json: str | Path,
 
 
 def validate_submission(path: str | Path, images_json: str | Path) -> int:
-    """Validate a results file or a submission zip.
+    """Validate a results file, which may have probabilities, or a submission zip, which may not.
 
     Checked: all of :func:`mmcell.coco.schema.result_problems`; and, for a submission only, that each result has just
     the fields that it must have, order by image, that `COCO.loadRes` accepts it, and that a zip holds the results file
@@ -66,7 +69,7 @@ def validate_submission(path: str | Path, images_json: str | Path) -> int:
     """
     path = Path(path)
     results = parse_json(path, _unzip(path)) if path.suffix == '.zip' else read_json(path)
-    _validate(path, results, images_json)
+    _validate(path, results, images_json, set() if path.suffix == '.zip' else _MORE)
     ids = [result['image_id'] for result in results]
     if ids != sorted(ids):
         raise InputError(path, 'is out of order', 'sort the results by image_id')
@@ -94,14 +97,14 @@ def _unzip(path: Path) -> bytes:
         raise InputError(path, f'cannot be read ({reason})', 'write the submission again') from None
 
 
-def _validate(where: str | Path, results: Any, images_json: str | Path) -> None:
+def _validate(where: str | Path, results: Any, images_json: str | Path, may_have: set[str]) -> None:
     content = read_coco(images_json)
     problems = result_problems(results, content['images'], content['categories'], needs=('bbox', 'segmentation'))
     raise_first(where, problems)
     # The scorer alone asks for just these fields, and for text as counts.
     for index, result in enumerate(results):
         mask, problem = result['segmentation'], None
-        if set(result) != set(_FIELDS):
+        if set(result) - may_have != set(_FIELDS):
             problem = f'does not have just the fields {", ".join(_FIELDS)}'
         elif set(mask) != {'size', 'counts'} or not isinstance(mask['counts'], str):
             problem = 'has a segmentation that is not {size, counts} with counts as a string'

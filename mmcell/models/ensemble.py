@@ -118,12 +118,15 @@ class EnsembleDetector(DetectorWrapper):
         fused = fuse([_predictions(each, size) for each in found], self.weights, self.iou_thr, self.method)
         fused = fused.select(np.arange(len(fused))[: self.max_per_img])
         boxes = found[0].bboxes
-        return InstanceData(
+        results = InstanceData(
             bboxes=boxes.new_tensor(fused.boxes),
             scores=found[0].scores.new_tensor(fused.scores),
             labels=torch.from_numpy(fused.labels).to(boxes.device),
             masks=fused.masks.encode(),
         )
+        if fused.probabilities is not None:
+            results.probabilities = boxes.new_tensor(fused.probabilities)
+        return results
 
 
 def _predictions(found: InstanceData, size: tuple[int, int]) -> Predictions:
@@ -133,8 +136,13 @@ def _predictions(found: InstanceData, size: tuple[int, int]) -> Predictions:
             'model.detectors', 'have a mask head that gives bitmaps', 'set the type BoxedRLEMaskHead for it'
         )
     boxes, scores, labels = (found[key].cpu().numpy() for key in ('bboxes', 'scores', 'labels'))
+    probabilities = found.probabilities.cpu().numpy().astype(np.float64) if 'probabilities' in found else None
     return Predictions(
-        boxes.astype(np.float64), scores.astype(np.float64), labels.astype(np.int64), decode(masks, size)
+        boxes.astype(np.float64),
+        scores.astype(np.float64),
+        labels.astype(np.int64),
+        decode(masks, size),
+        probabilities,
     )
 
 

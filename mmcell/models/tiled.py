@@ -131,10 +131,10 @@ class TiledDetector(DetectorWrapper):
                     return tiles[0]
                 for (x, y), results in zip(part[:, :2].tolist(), tiles):
                     masks.append(place(decode(results.masks, tile_size), (x, y), size))
-                    corner = results.bboxes.new_tensor([x, y, x, y])
-                    found.append(
-                        InstanceData(bboxes=results.bboxes + corner, scores=results.scores, labels=results.labels)
-                    )
+                    # All that does not depend on the place stays as it is.
+                    moved = InstanceData(**{key: value for key, value in results.items() if key != 'masks'})
+                    moved.bboxes = results.bboxes + results.bboxes.new_tensor([x, y, x, y])
+                    found.append(moved)
                 bar.update(len(part))
         return self._resolve(found, masks, windows)
 

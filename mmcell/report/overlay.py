@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmcell.coco.cells import cells_of, true_cells
 from mmcell.coco.schema import read_coco
+from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io.files import write_bytes
@@ -118,7 +119,7 @@ def write_overlays(
     images_json: str | Path,
     image_root: str | Path,
     out_dir: str | Path,
-    score_thr: float,
+    score_thr: float = DEFAULT_THRESHOLD,
     truth: str | Path | None = None,
     max_images: int | None = None,
 ) -> list[Path]:

@@ -27,25 +27,36 @@ class Predictions:
         scores: (N,) float64, 0 to 1.
         labels: (N,) int64.
         masks: N masks of the size of the image.
+        probabilities: Of each class and of none of these, (N, C + 1) float64; None where they are not known.
     """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
     masks: Runs
+    probabilities: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def select(self, index: NDArray[np.integer]) -> Predictions:
         """Some of the predictions, in the order of `index`."""
-        return Predictions(self.boxes[index], self.scores[index], self.labels[index], self.masks.select(index))
+        probabilities = None if self.probabilities is None else self.probabilities[index]
+        return Predictions(
+            self.boxes[index], self.scores[index], self.labels[index], self.masks.select(index), probabilities
+        )
 
     @classmethod
     def cat(cls, parts: Sequence[Predictions]) -> Predictions:
-        """All predictions of several parts of one image, one part after the other; at least one part."""
+        """All predictions of several parts of one image, one part after the other; at least one part.
+
+        Probabilities stay only where all parts that predict anything have them, of as many classes.
+        """
         fields = ([getattr(part, name) for part in parts] for name in ('boxes', 'scores', 'labels'))
-        return cls(*map(np.concatenate, fields), Runs.cat([part.masks for part in parts]))
+        known = [part.probabilities for part in parts if len(part)]
+        widths = {None if probabilities is None else probabilities.shape[1] for probabilities in known}
+        probabilities = np.concatenate(known) if len(widths) == 1 and None not in widths else None
+        return cls(*map(np.concatenate, fields), Runs.cat([part.masks for part in parts]), probabilities)
 
 
 def fuse(
@@ -62,6 +73,8 @@ def fuse(
     prediction. Its score is the mean over all members, those that found nothing there counting as 0, so what members
     agree on rises above the rest; its box is the mean of the boxes, weighted by score; its mask are the pixels to
     which at least half of the votes go, where each prediction votes with its weighted score.
+
+    Probabilities of classes are means over all members likewise; what is missing of a member counts as none of these.
 
     A cluster takes one prediction of each member, since a member holds apart what it gives apart. So the predictions
     of one member alone stay as they are, and copies of them change nothing.
@@ -99,7 +112,7 @@ def fuse(
     if method == 'nms':
         fused = found.select(unsuppressed(len(found), better, worse))
     elif method == 'wbf':
-        fused = _average(found, weighted, weights.sum(), _cluster(owners, better, worse, ious))
+        fused = _average(found, weights[owners], weights.sum(), _cluster(owners, better, worse, ious))
     else:
         raise ValueError(f'method must be wbf or nms, not {method}')
     return fused.select(np.argsort(-fused.scores, kind='stable'))
@@ -126,15 +139,21 @@ def _cluster(
 
 
 def _average(
-    found: Predictions, weighted: NDArray[np.float64], total: float, clusters: NDArray[np.int64]
+    found: Predictions, weights: NDArray[np.float64], total: float, clusters: NDArray[np.int64]
 ) -> Predictions:
-    """One prediction for each cluster."""
+    """One prediction for each cluster, of ranked predictions with the weights of their members, (N,)."""
     _, best = np.unique(clusters, return_index=True)
+    weighted = found.scores * weights
     shares = vote_shares(weighted, clusters)
     boxes = np.stack([np.bincount(clusters, shares * side) for side in found.boxes.T], axis=1)
     scores = np.bincount(clusters, weighted) / total
     masks = majority_masks(found.masks, shares, clusters)
-    return Predictions(boxes.reshape(-1, 4), scores, found.labels[best], masks)
+    probabilities = None
+    if found.probabilities is not None:
+        classes = found.probabilities[:, :-1].T
+        means = [np.bincount(clusters, weights * column, minlength=len(best)) / total for column in classes]
+        probabilities = np.stack([*means, np.maximum(1 - sum(means), 0)], axis=1)
+    return Predictions(boxes.reshape(-1, 4), scores, found.labels[best], masks, probabilities)
 
 
 def vote_shares(scores: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -484,7 +484,7 @@ def test_values_are_shown_short():
         ('fuse', 'r.json', '--out', 'o', '--score-thr'),
         ('report', 'r.json', '--truth', 't.json', '--out', 'o', '--score-thr'),
         ('infer', 'c.py', 'c.pth', 'i.png', '--out', 'o', '--score-thr'),
-        ('test', 'c.py', 'c.pth', '--show-score'),
+        ('test', 'c.py', 'c.pth', '--score-thr'),
     ],
 )
 def test_thresholds_are_scores(tool, arguments, value):

@@ -1,5 +1,7 @@
 """Fused predictions against a slow reference on bitmaps, and what must hold of any fusion."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -197,3 +199,21 @@ def test_bad_arguments():
             fuse([one, one], weights)
     with pytest.raises(ValueError, match='wbf or nms'):
         fuse([one], method='soft')
+
+
+def test_probabilities_are_means_over_members():
+    """Of a member that found nothing, all of it is for none of the classes; the score is that of the class."""
+    cell, other = rectangle(2, 2, 8, 8), rectangle(12, 2, 18, 8)
+    both, one, none = predict([cell, other], [0.8, 0.6], [0, 1]), predict([cell], [0.5], [0]), predict([], [], [])
+    both = dataclasses.replace(both, probabilities=np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]]))
+    one = dataclasses.replace(one, probabilities=np.array([[0.5, 0.3, 0.2]]))
+    fused = fuse([both, one, none], weights=[2, 1, 1])
+    expected = [[(2 * 0.8 + 0.5) / 4, (2 * 0.1 + 0.3) / 4], [2 * 0.2 / 4, 2 * 0.6 / 4]]
+    np.testing.assert_allclose(fused.probabilities[:, :2], expected, atol=1e-12)
+    np.testing.assert_allclose(fused.probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(fused.probabilities[[0, 1], fused.labels], fused.scores)
+    kept = fuse([both, one, none], method='nms')
+    assert kept.probabilities.tolist() == both.probabilities.tolist()
+    # Where a member does not know them, or knows other classes, nobody does.
+    for stranger in (predict([cell], [0.5], [0]), dataclasses.replace(one, probabilities=np.ones((1, 2)) / 2)):
+        assert fuse([both, stranger]).probabilities is None
