@@ -98,9 +98,11 @@ DOORS: dict[str, Callable[[Path], Any]] = {
     'preflight': check_before_a_run,
     'doctor': lambda root: raise_all(examine_data(root)[1]),
     'converter': convert_again,
-    'report': lambda root: write_report([], root / 'r.html', truth=json_of(root), image_root=root / 'images'),
-    'overlay': lambda root: write_overlays([], json_of(root), root / 'images', root / 'pictures'),
-    'export': lambda root: export_results([], json_of(root), root / 'out', 'csv'),
+    'report': lambda root: write_report(
+        [], root / 'r.html', truth=json_of(root), image_root=root / 'images', score_thr=0.3
+    ),
+    'overlay': lambda root: write_overlays([], json_of(root), root / 'images', root / 'pictures', score_thr=0.3),
+    'export': lambda root: export_results([], json_of(root), root / 'out', 'csv', score_thr=0.3),
     'fuse': lambda root: fuse_files([save(root / 'r.json', [])], root / 'out', images_json=json_of(root)),
     'submit': lambda root: write_submission([], json_of(root), root / 'out'),
 }
@@ -330,11 +332,11 @@ RESULT_DOORS: dict[str, Callable[[Path], Any]] = {
     'submit': lambda root: write_submission(read_json(root / 'r.json'), json_of(root), root / 'out'),
     'validate': lambda root: validate_submission(root / 'r.json', json_of(root)),
     'report': lambda root: write_report(
-        root / 'r.json', root / 'out/r.html', truth=json_of(root), image_root=root / 'images'
+        root / 'r.json', root / 'out/r.html', truth=json_of(root), image_root=root / 'images', score_thr=0.3
     ),
-    'export': lambda root: export_results(root / 'r.json', json_of(root), root / 'out', 'csv'),
+    'export': lambda root: export_results(root / 'r.json', json_of(root), root / 'out', 'csv', score_thr=0.3),
     'overlay': lambda root: write_overlays(
-        read_json(root / 'r.json'), json_of(root), root / 'images', root / 'out', truth=json_of(root)
+        read_json(root / 'r.json'), json_of(root), root / 'images', root / 'out', 0.3, truth=json_of(root)
     ),
 }
 
