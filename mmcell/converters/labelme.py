@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.PngImagePlugin import PngImageFile
 
 from mmcell.converters.base import LAYOUTS, ImageRecord
 from mmcell.converters.drawn import DrawnLayout, few, find_files, find_images, leaves_image, to_points
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import read_json
-from mmcell.io.headers import png_size
 from mmcell.io.images import read_size
 from mmcell.structures.fill import fill_circle, fill_polygons, unite
 from mmcell.structures.rle import Runs, find_box_runs
@@ -240,7 +241,7 @@ def _place_mask(path: Path, shape: _Shape, size: tuple[int, int]) -> Runs:
 
     try:
         data = base64.b64decode(shape.mask, validate=True)
-        height, width = png_size(data) or (0, 0)
+        width, height = PngImageFile(io.BytesIO(data)).size
         if not 0 < height <= size[0] or not 0 < width <= size[1]:
             raise ValueError('no PNG that fits into the image')
         bitmap = imagecodecs.png_decode(data)

@@ -9,17 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.errors import InputError
-from mmcell.io import tiff
 from mmcell.io.files import read_bytes
-from mmcell.io.headers import HEADER_BYTES, JPEG_MAGIC, PNG_MAGIC, jpeg_size, png_bits, png_size
-from mmcell.io.limits import MAX_PIXELS
+from mmcell.io.limits import MAX_MASK_PIXELS, MAX_PIXELS
+from mmcell.io.stored import Alpha, Picture, Stored
 
 ChannelOrder = Literal['rgb', 'bgr']
-
-_TIFF_MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-
-#: How many bytes of pixels one byte of a file can stand for at most, see :data:`mmcell.io.tiff.MAX_RATIOS`.
-_MAX_RATIO = 2**11
 
 
 def read_image(path: str | Path, channel_order: ChannelOrder = 'rgb') -> NDArray[np.uint8]:
@@ -47,20 +41,54 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
     Raises:
         InputError: As :func:`read_image`.
     """
-    pixels, white_is_zero, premultiplied = _read_pixels(Path(path))
-    if white_is_zero and pixels.dtype.kind in 'bu':
-        pixels = ~pixels
-    pixels, opaque = as_rgb(path, pixels, premultiplied)
+    with open_stored(path, MAX_PIXELS) as stored:
+        pixels, opaque = read_rgb(stored, 0, 0, *stored.size[::-1])
     return np.ascontiguousarray(pixels[..., ::-1] if channel_order == 'bgr' else pixels), opaque
 
 
-def as_rgb(where: str | Path, pixels: NDArray, premultiplied: bool = False) -> tuple[NDArray[np.uint8], bool]:
+def open_stored(path: str | Path, max_pixels: int) -> Stored:
+    """Open a TIFF, PNG or JPEG, and check its header.
+
+    Args:
+        path: The file; its format is told from its first bytes, not from its name.
+        max_pixels: How many pixels a TIFF may have; others are always read as a whole.
+
+    Raises:
+        InputError: If it is none of them, or its header says that it cannot be read.
+    """
+    path = Path(path)
+    if read_bytes(path, 4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+        from mmcell.io.tiff import TiffPixels  # tifffile takes long to import.
+
+        return TiffPixels(path, max_pixels)
+    return Picture(path)
+
+
+def read_rgb(stored: Stored, x1: int, y1: int, x2: int, y2: int) -> tuple[NDArray[np.uint8], bool]:
+    """A window of an open file as :func:`as_rgb`."""
+    pixels = stored.read(x1, y1, x2, y2)
+    if stored.palette is not None:
+        if pixels.max() >= len(stored.palette):
+            raise InputError(stored.path, 'holds numbers that its palette has no colours for', 'save it as RGB')
+        return as_rgb(stored.path, stored.palette[pixels[..., 0]])
+    return as_rgb(stored.path, pixels, stored.alpha, stored.bits, stored.white_is_zero)
+
+
+def as_rgb(
+    where: str | Path,
+    pixels: NDArray,
+    alpha: Alpha = 'straight',
+    bits: int | None = None,
+    white_is_zero: bool = False,
+) -> tuple[NDArray[np.uint8], bool]:
     """Pixels of any kind that :func:`read_image` takes as 8-bit RGB.
 
     Args:
         where: What to name in an error.
         pixels: (H, W) or (H, W, C) with grey, grey and alpha, RGB or RGBA; bool, uint8 or uint16.
-        premultiplied: Whether the colours are multiplied by alpha.
+        alpha: What the alpha is: colours may be multiplied by it, and one that is 'unknown' has to be opaque.
+        bits: Bits of a channel that are used; None for all.
+        white_is_zero: Whether the lowest grey is white.
 
     Returns:
         (H, W, 3) uint8, contiguous, and whether all of it is opaque.
@@ -68,46 +96,39 @@ def as_rgb(where: str | Path, pixels: NDArray, premultiplied: bool = False) -> t
     Raises:
         InputError: If they are of another type or shape, or none.
     """
-    if pixels.dtype == np.uint16:
-        pixels = _TO_8_BIT[pixels]
-    elif pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * 255
-    elif pixels.dtype != np.uint8:
+    if pixels.dtype.kind not in 'bu' or pixels.dtype.itemsize > 2:
         raise InputError(where, f'has pixels of type {pixels.dtype}', 'give 8 or 16 bits a channel, whole numbers')
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > 4 or 0 in pixels.shape:
         raise InputError(where, f'has shape {pixels.shape}', 'give one grey, RGB or RGBA picture')
-    opaque = True
+    bits = 1 if pixels.dtype == np.bool_ else bits or 8 * pixels.dtype.itemsize
+    if bits != 8:
+        highest = 2**bits - 1
+        levels = ((np.arange(highest + 1, dtype=np.uint32) * 255 + highest // 2) // highest).astype(np.uint8)
+        pixels = levels[pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels]
+    opaque, colour = True, pixels
     if pixels.shape[2] in (2, 4):
-        colour, alpha = pixels[..., :-1], pixels[..., -1:]
-        opaque = bool((alpha == 255).all())
-        pixels = colour if opaque else _on_white(colour, alpha, premultiplied)
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    return np.ascontiguousarray(pixels), opaque
+        colour, weight = pixels[..., :-1], pixels[..., -1:]
+        opaque = bool((weight == 255).all())
+    if white_is_zero:
+        colour = ~colour
+    if not opaque:
+        if alpha == 'unknown':
+            problem = f'has {pixels.shape[2]} channels, of which it does not say that the last one is alpha'
+            raise InputError(where, problem, 'save it as one grey, RGB or RGBA picture')
+        colour = _on_white(colour, weight, alpha == 'premultiplied')
+    return np.ascontiguousarray(np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else colour), opaque
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """Height and width of an image, from its header alone.
 
     Raises:
-        InputError: If the header cannot be read.
+        InputError: If the header cannot be read, or says that the image cannot.
     """
-    path = Path(path)
-    data = read_bytes(path, HEADER_BYTES)
-    if data.startswith(_TIFF_MAGIC):
-        import tifffile
-
-        try:
-            with tifffile.TiffFile(path) as file:
-                page = tiff.first_page(path, file)
-                return page.imagelength, page.imagewidth
-        except InputError:
-            raise
-        except Exception as error:
-            raise _unreadable(path, 'TIFF', error) from None
-    return _picture_size(path, data)
+    with open_stored(path, MAX_MASK_PIXELS) as stored:
+        return stored.size
 
 
 def read_label_map(path: str | Path) -> NDArray[np.int32]:
@@ -123,8 +144,9 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
         InputError: If the file cannot be read, has several channels, or holds an id that is negative, NaN, fractional
             or above 2**31 - 1.
     """
-    # Ids are what is stored, whatever the file says about black and white.
-    pixels, _, _ = _read_pixels(Path(path))
+    # Ids are what is stored, whatever the file says about black and white, or about colours.
+    with open_stored(path, MAX_PIXELS) as stored:
+        pixels = stored.read(0, 0, *stored.size[::-1])
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
     if pixels.ndim != 2:
@@ -149,9 +171,6 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
     return ids
 
 
-_TO_8_BIT = ((np.arange(2**16, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
 def _on_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8], premultiplied: bool) -> NDArray[np.uint8]:
     composed = np.empty(colour.shape, dtype=np.uint8)
     # Some rows at a time: the intermediate numbers take many times the memory of the picture.
@@ -162,59 +181,3 @@ def _on_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8], premultiplied
         weighted = colour[rows].astype(np.uint32) * (255 if premultiplied else weight)
         composed[rows] = np.minimum((weighted + (255 - weight) * 255 + 127) // 255, 255)
     return composed
-
-
-def _read_pixels(path: Path) -> tuple[NDArray, bool, bool]:
-    """Pixels as stored, (H, W) or (H, W, C); whether zero means white; whether colours are multiplied by alpha."""
-    data = read_bytes(path, HEADER_BYTES)
-    if data.startswith(_TIFF_MAGIC):
-        return _read_tiff(path)
-    height, width = _picture_size(path, data)
-    tiff.check_size(path, height, width, MAX_PIXELS)
-    # imagecodecs takes long to import; header-only work does without it.
-    import imagecodecs
-
-    data = read_bytes(path)
-    is_png = data.startswith(PNG_MAGIC)
-    bits = png_bits(data) if is_png else 24
-    tiff.check_ratio(path, height * width * bits // 8, len(data), _MAX_RATIO)
-    try:
-        return (imagecodecs.png_decode if is_png else imagecodecs.jpeg8_decode)(data), False, False
-    except Exception as error:
-        raise _unreadable(path, 'PNG' if is_png else 'JPEG', error) from None
-
-
-def _picture_size(path: Path, data: bytes) -> tuple[int, int]:
-    """Height and width of a PNG or JPEG, given its first bytes."""
-    if data.startswith(PNG_MAGIC):
-        size = png_size(data)
-    elif data.startswith(JPEG_MAGIC):
-        # Metadata may push the size far back.
-        size = jpeg_size(data) or jpeg_size(read_bytes(path))
-    else:
-        raise InputError(path, 'is not a TIFF, PNG or JPEG file', 'save it as TIFF or PNG')
-    if size is None:
-        raise InputError(path, 'is truncated', 'restore it from its source')
-    return size
-
-
-def _read_tiff(path: Path) -> tuple[NDArray, bool, bool]:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = tiff.check_header(path, file, MAX_PIXELS)
-            tiff.check_all_segments(path, page, file.filehandle)
-            pixels = page.asarray()
-            if page.axes[:1] == 'S':  # one plane a channel
-                pixels = np.moveaxis(pixels, 0, -1)
-            return pixels, page.photometric == 0, page.extrasamples[:1] == (tifffile.EXTRASAMPLE.ASSOCALPHA,)
-    except InputError:
-        raise
-    except Exception as error:
-        raise _unreadable(path, 'TIFF', error) from None
-
-
-def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
-    reason = str(error) or type(error).__name__
-    return InputError(path, f'cannot be read as {kind} ({reason[:200]})', 'restore it from its source or save it again')

@@ -1,14 +1,21 @@
-"""Headers of TIFF files, checked before a pixel is decoded: what they say is allocated, and decoders believe it."""
+"""TIFF files: their headers are checked before a pixel is decoded, since what they say is allocated and believed."""
 
 from __future__ import annotations
 
+import io
 import math
+from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from mmcell.errors import InputError
-from mmcell.io.headers import HEADER_BYTES, jpeg2000_size, jpeg_size
-from mmcell.io.limits import MAX_IMAGE_BYTES
+from mmcell.io.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+from mmcell.io.stored import RESTORE, Stored, check_ratio, check_size, unreadable
 
 #: Compressions that we read, and how many bytes one byte of each can stand for at most. Others have no such bound, or
 #: decoders that take more memory than the pixels.
@@ -19,37 +26,122 @@ MAX_RATIOS = {
     8: 2**11,  # deflate: 1032
     32946: 2**11,  # deflate under its older number
     32773: 2**7,  # PackBits
-    33003: 2**20,  # JPEG 2000 as Aperio stores it, YCbCr; empty packets: no bound worth the name
-    33005: 2**20,  # the same, RGB
+    33005: 2**20,  # JPEG 2000 as Aperio stores it, RGB; empty packets: no bound worth the name
     34712: 2**20,  # JPEG 2000
     50000: 2**15,  # Zstandard: blocks of 128 KiB in 4 bytes
 }
 
 #: Compressions whose data bring a header of their own, which decoders believe instead of the file's.
-_OWN_HEADERS = {7: jpeg_size, 33003: jpeg2000_size, 33005: jpeg2000_size, 34712: jpeg2000_size}
+_OWN_HEADERS = {7: JpegImageFile, 33005: Jpeg2KImageFile, 34712: Jpeg2KImageFile}
 
-_RESTORE = 'restore it from its source'
+_GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
+
+# Decoded strips or tiles that are kept: those of a row of windows, so that each is decoded once or twice.
+_CACHE_BYTES = 1 << 28
 
 
-def check_header(path: Path, tiff: Any, max_pixels: int) -> Any:
-    """Check what the header of an open file says; as large as it says the image may be decoded then.
+class TiffPixels(Stored):
+    """The one picture of a TIFF file; strips or tiles are decoded as windows need them.
+
+    Where it is uncompressed and in one piece it is memory-mapped. Of decoded strips or tiles 256 MiB are kept.
 
     Args:
-        path: The file, to name it.
-        tiff: :class:`tifffile.TiffFile`.
+        path: The file.
         max_pixels: How many pixels the picture may have.
-
-    Returns:
-        Its only page, with whole numbers for all that sizes are computed from.
 
     Raises:
         InputError: If there are no or several pages, the picture is too large or of a kind that we do not read, or the
             file ends before its pixels do.
     """
-    page = first_page(path, tiff)
+
+    kind = 'TIFF'
+
+    def __init__(self, path: Path, max_pixels: int) -> None:
+        self._file: tifffile.TiffFile | None = None
+        self._cache: OrderedDict[int, NDArray] = OrderedDict()
+        self._mapped: NDArray | None = None
+        try:
+            self._file = tifffile.TiffFile(path)
+            page = self._page = _check_header(path, self._file, max_pixels)
+            super().__init__(path, (page.imagelength, page.imagewidth), page.tags.valueof(274, default=1))
+            self.bits = page.bitspersample
+            self.white_is_zero = page.photometric == 0
+            self.alpha = _alpha(path, page)
+            if page.photometric == _PALETTE:
+                colours = page.colormap.T
+                self.palette = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+            if page.is_memmappable:
+                planes = page.asarray(out='memmap').reshape(page.shaped)[:, 0]
+                self._mapped = planes[0] if len(planes) == 1 else np.moveaxis(planes[..., 0], 0, -1)
+        except InputError:
+            self.close()
+            raise
+        except Exception as error:  # A broken file raises what it likes.
+            self.close()
+            raise unreadable(path, self.kind, error) from None
+
+    def close(self) -> None:
+        """Close the file and forget its pixels."""
+        if self._file is not None:
+            self._file.close()
+        self._mapped = None
+        self._cache.clear()
+
+    def _fetch(self, top: int, bottom: int, left: int, right: int) -> NDArray:
+        if self._mapped is not None:
+            return self._mapped[top:bottom, left:right]
+        page = self._page
+        height, width = _segment_size(page)
+        across, down = -(-page.imagewidth // width), -(-page.imagelength // height)
+        window = np.zeros((bottom - top, right - left, page.samplesperpixel), dtype=page.dtype)
+        for plane in range(page.samplesperpixel if page.planarconfig == 2 else 1):
+            for row in range(top // height, -(-bottom // height)):
+                for column in range(left // width, -(-right // width)):
+                    segment = self._segment((plane * down + row) * across + column)
+                    y, x = row * height, column * width
+                    part = segment[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
+                    y, x = max(y - top, 0), max(x - left, 0)
+                    channels = slice(plane, plane + part.shape[2])
+                    window[y : y + part.shape[0], x : x + part.shape[1], channels] = part
+        return window
+
+    def _segment(self, index: int) -> NDArray:
+        """A strip or tile of the file, (H, W, channels)."""
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        page, file = self._page, self._file.filehandle
+        file.seek(page.dataoffsets[index])
+        data = file.read(page.databytecounts[index])
+        _check_segment(self.path, page, data)
+        segment = page.decode(data, index, jpegtables=page.jpegtables)[0][0]
+        self._cache[index] = segment
+        # All but those at the edges are of one size.
+        while len(self._cache) > 1 and len(self._cache) * segment.nbytes > _CACHE_BYTES:
+            self._cache.popitem(last=False)
+        return segment
+
+
+def _alpha(path: Path, page: tifffile.TiffPage) -> str:
+    """What the channel beside grey or RGB is."""
+    extra = page.samplesperpixel - (3 if page.photometric in (_RGB, _YCBCR) else 1)
+    if extra < 0:
+        raise InputError(path, f'has {page.samplesperpixel} channels where RGB is due', RESTORE)
+    if extra > 1:
+        raise InputError(path, f'has {page.samplesperpixel} channels', 'save it as one grey, RGB or RGBA picture')
+    # Where RGB has a fourth channel without a word about it, it is alpha: so OpenCV writes and libtiff reads.
+    kinds = {1: 'premultiplied', 2: 'straight', None: 'straight' if page.photometric == _RGB else 'unknown'}
+    return kinds.get(page.extrasamples[0] if page.extrasamples else None, 'unknown')
+
+
+def _check_header(path: Path, tiff: tifffile.TiffFile, max_pixels: int) -> tifffile.TiffPage:
+    """The only page of an open file, with whole numbers for all that sizes are computed from."""
+    page = _first_page(path, tiff)
     if len(tiff.pages) != 1:
         raise InputError(path, f'holds {len(tiff.pages)} pages', 'save one picture a file')
-    if page.photometric not in (None, 0, 1, 2, 6):
+    known = (*_GREY, _RGB, _PALETTE, None)
+    # Decoders of JPEG turn YCbCr into RGB, others leave it.
+    if page.photometric not in known and (page.photometric, page.compression) != (_YCBCR, 7):
         name = getattr(page.photometric, 'name', page.photometric)
         raise InputError(path, f'stores colours as {name}', 'save it as grey, RGB or RGBA')
     if page.compression not in MAX_RATIOS:
@@ -62,111 +154,68 @@ def check_header(path: Path, tiff: Any, max_pixels: int) -> Any:
         raise InputError(path, problem, 'save it as one grey, RGB or RGBA picture with 8 or 16 bits a channel')
     if math.prod(page.shaped) != page.imagelength * page.imagewidth * page.samplesperpixel:
         raise InputError(path, f'has the shape {page.shaped}', 'save it as one picture without depth')
-    if page.photometric in (2, 6) and page.samplesperpixel < 3:
-        raise InputError(path, f'has {page.samplesperpixel} channels where RGB is due', _RESTORE)
     if page.planarconfig not in (1, 2):
-        raise InputError(path, f'has the planar configuration {page.planarconfig}', _RESTORE)
+        raise InputError(path, f'has the planar configuration {page.planarconfig}', RESTORE)
     if page.nbytes > MAX_IMAGE_BYTES:
         raise InputError(path, f'holds {page.nbytes} bytes of pixels', f'cut it to at most {MAX_IMAGE_BYTES} bytes')
+    if page.compression == 1:
+        page.predictor = (
+            1  # Predictors belong to compressions: without one, libtiff ignores it, tifffile does not always.
+        )
     _check_segments(path, page)
     return page
 
 
-def first_page(path: Path, tiff: Any) -> Any:
-    """The first page of an open file, with whole numbers for its size.
-
-    Raises:
-        InputError: If there is none, or it has no size.
-    """
+def _first_page(path: Path, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The first page of an open file, with whole numbers for its size."""
     if not tiff.pages:
-        raise InputError(path, 'is truncated or holds no picture', _RESTORE)
+        raise InputError(path, 'is truncated or holds no picture', RESTORE)
     page = tiff.pages.first
     sizes = [page.imagelength, page.imagewidth, page.samplesperpixel]
     sizes += [page.tilelength, page.tilewidth] if page.is_tiled else [page.rowsperstrip]
     if any(not isinstance(size, int) or size < 1 for size in sizes):
-        raise InputError(path, 'has a header without sizes', _RESTORE)
+        raise InputError(path, 'has a header without sizes', RESTORE)
     return page
 
 
-def check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
-    """Refuse an image without pixels, or with more than `max_pixels`.
-
-    Raises:
-        InputError: If so.
-    """
-    if height < 1 or width < 1:
-        raise InputError(path, f'is empty ({width} x {height} pixels)', _RESTORE)
-    if height * width > max_pixels:
-        raise InputError(path, f'is too large ({width} x {height} pixels)', f'cut it to at most {max_pixels} pixels')
-
-
-def check_ratio(path: Path, pixel_bytes: int, stored_bytes: int, max_ratio: int) -> None:
-    """Refuse a file that is too small for the pixels that its header promises.
-
-    Raises:
-        InputError: If so.
-    """
-    if pixel_bytes > max_ratio * stored_bytes:
-        raise InputError(path, 'holds fewer pixels than its header says', _RESTORE)
-
-
-def segment_size(page: Any) -> tuple[int, int]:
+def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:
     """Height and width of the strips or tiles of a page."""
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def check_segment(path: Path, page: Any, data: bytes) -> None:
-    """Refuse compressed data of a strip or tile that say to be larger than it.
-
-    Args:
-        path: The file, to name it.
-        page: From :func:`check_header`.
-        data: All of the data, or at least their header.
-
-    Raises:
-        InputError: If so.
-    """
-    measure = _OWN_HEADERS.get(page.compression)
-    if measure is None:
-        return
-    size, most = measure(data), segment_size(page)
-    if size is None or size[0] > most[0] or size[1] > most[1]:
-        raise InputError(path, f'holds a tile of the size {size} where {most} is due', _RESTORE)
+def _check_segment(path: Path, page: tifffile.TiffPage, data: bytes) -> None:
+    """Refuse compressed data of a strip or tile that say to be larger than it."""
+    if page.compression in _OWN_HEADERS:
+        width, height = _OWN_HEADERS[page.compression](io.BytesIO(data)).size
+        most = _segment_size(page)
+        if height > most[0] or width > most[1]:
+            raise InputError(path, f'holds a tile of the size {(height, width)} where {most} is due', RESTORE)
 
 
-def check_all_segments(path: Path, page: Any, file: Any) -> None:
-    """:func:`check_segment` for each of an open file."""
-    if page.compression not in _OWN_HEADERS:
-        return
-    for offset, count in zip(page.dataoffsets, page.databytecounts):
-        file.seek(offset)
-        check_segment(path, page, file.read(min(count, HEADER_BYTES)))
-
-
-def _check_segments(path: Path, page: Any) -> None:
+def _check_segments(path: Path, page: tifffile.TiffPage) -> None:
     """Check that there are as many strips or tiles as the size asks for, none beyond the end of the file.
 
     tifffile fills what is missing with zeros, or with what happens to be in memory.
     """
     size = path.stat().st_size
     if not all(isinstance(number, int) for number in (*page.dataoffsets, *page.databytecounts)):
-        raise InputError(path, 'does not say where its pixels lie', _RESTORE)
+        raise InputError(path, 'does not say where its pixels lie', RESTORE)
     if any(offset + count > size for offset, count in zip(page.dataoffsets, page.databytecounts)):
-        raise InputError(path, 'is truncated', _RESTORE)
-    height, width = segment_size(page)
+        raise InputError(path, 'is truncated', RESTORE)
+    height, width = _segment_size(page)
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     segments = planes * math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
     counts = page.databytecounts
     # Several strips that lie one behind the other may be declared as one.
     declared = page.is_contiguous or (len(page.dataoffsets) == len(counts) == segments)
     if not declared or len(counts) == 0 or min(counts) < 1:
-        raise InputError(path, 'holds fewer pixels than its header says', _RESTORE)
+        raise InputError(path, 'holds fewer pixels than its header says', RESTORE)
     max_ratio = MAX_RATIOS[page.compression]
     check_ratio(path, math.ceil(math.prod(page.shaped) * page.bitspersample / 8), sum(counts), max_ratio)
     channels = 1 if page.planarconfig == 2 else page.samplesperpixel
     segment_bytes = height * width * channels * page.dtype.itemsize
-    if segment_bytes > MAX_IMAGE_BYTES:
+    if segment_bytes > MAX_IMAGE_BYTES or (height * width > MAX_PIXELS and not page.is_memmappable):
         raise InputError(path, f'has tiles of {width} x {height} pixels', 'save it with smaller tiles')
     check_ratio(path, math.ceil(height * width * channels * page.bitspersample / 8), max(counts), max_ratio)

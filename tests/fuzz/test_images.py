@@ -14,7 +14,6 @@ import pytest
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.io.headers import PNG_MAGIC
 from mmcell.io.images import read_image, read_label_map, read_size
 from mmcell.io.windows import ImageWindows
 
@@ -193,7 +192,7 @@ def png_of(width: int, height: int, bits: int = 8, colour: int = 2, rows: bytes 
         return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', zlib.crc32(kind + body))
 
     header = struct.pack('>IIBBBBB', width, height, bits, colour, 0, 0, 0)
-    return PNG_MAGIC + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b'')
 
 
 def inflated(data: bytes, side: int) -> bytes:

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.io import windows
+from mmcell.io import tiff
 from mmcell.io.images import read_image
 from mmcell.io.windows import ImageWindows
 
@@ -32,7 +32,7 @@ KINDS = {
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 @pytest.mark.parametrize('kind', KINDS)
 def test_windows_are_parts_of_the_image(tmp_path, monkeypatch, kind, order, cache):
-    monkeypatch.setattr(windows, '_CACHE_BYTES', cache)
+    monkeypatch.setattr(tiff, '_CACHE_BYTES', cache)
     pixels, options = KINDS[kind]
     path = tmp_path / 'image.tif'
     photometric = {} if 'photometric' in options else dict(photometric='rgb' if pixels.ndim == 3 else 'minisblack')
@@ -49,8 +49,8 @@ def test_windows_are_parts_of_the_image(tmp_path, monkeypatch, kind, order, cach
 def test_large_files_are_not_read_as_a_whole(tmp_path):
     path = tmp_path / 'image.tif'
     tifffile.imwrite(path, RGB, photometric='rgb', compression='zlib', tile=(16, 16))
-    with tifffile.TiffFile(path) as tiff:
-        offset = tiff.pages.first.dataoffsets[-1]
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages.first.dataoffsets[-1]
     content = bytearray(path.read_bytes())
     content[offset : offset + 8] = b'nonsense'
     path.write_bytes(content)
