@@ -28,7 +28,7 @@ def test_an_object_under_two_classes_is_counted_once_under_the_better(coco, anno
 def test_ways_to_resolve_are_handed_on(coco, annotation, result):
     truth = coco([annotation(0, 0)])
     results = [result(0, 0, 0.3), result(0, 0, 0.4, category_id=2)]
-    assert confusion_matrix(truth, results, 0.5).tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert confusion_matrix(truth, results, 0.5, way='score').tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert confusion_matrix(truth, results, 0.5, way='votes').tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 

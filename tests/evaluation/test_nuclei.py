@@ -148,7 +148,7 @@ def paint_slowly(truth, results, max_taken):
 def test_all_numbers_as_on_label_maps(random_case, seed, max_taken, score_thr):
     """With half of a cell taken at most and all crumbs kept, as they were before cells were resolved elsewhere."""
     truth, results = random_case(seed)
-    scores = evaluate_cells(truth, results, score_thr, max_taken=max_taken, parts='all')
+    scores = evaluate_cells(truth, results, score_thr, way='score', max_taken=max_taken, parts='all')
     for i, image in enumerate(truth['images']):
         annotations = [a for a in truth['annotations'] if a['image_id'] == image['id']]
         found = [r for r in results if r['image_id'] == image['id'] and r['score'] >= score_thr]

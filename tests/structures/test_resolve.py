@@ -145,8 +145,8 @@ def test_what_holds_of_all_cells(case, way, max_taken):
 def test_cells_above_a_score_are_those_of_the_results_above_it(case, max_taken, score):
     masks, scores, labels, _ = case
     above = scores >= score
-    cells = resolve(to_runs(masks), scores, labels, CLASSES, max_taken=max_taken).above(score)
-    anew = resolve(to_runs(masks[above]), scores[above], labels[above], CLASSES, max_taken=max_taken)
+    cells = resolve(to_runs(masks), scores, labels, CLASSES, way='score', max_taken=max_taken).above(score)
+    anew = resolve(to_runs(masks[above]), scores[above], labels[above], CLASSES, way='score', max_taken=max_taken)
     assert cells.masks.encode() == anew.masks.encode()
     assert cells.labels.tolist() == anew.labels.tolist() and cells.scores.tolist() == anew.scores.tolist()
 
@@ -177,13 +177,13 @@ def test_an_object_under_two_classes_is_one_cell_with_both_probabilities(way):
 
 
 def test_scores_of_several_softmaxes_that_exceed_1_are_divided_by_their_sum():
-    cells = one_object([0.8, 0.8], [0, 1])
+    cells = one_object([0.8, 0.8], [0, 1], way='score')
     assert cells.probabilities.tolist() == [[0.5, 0.5, 0, 0]] and cells.scores.tolist() == [0.8]
 
 
 def test_given_probabilities_vote():
     rows = [[0.5, 0.4, 0, 0.1], [0, 0.9, 0, 0.1]]
-    assert one_object([0.5, 0.5], [0, 1], rows).counts() == {'a': 1, 'b': 0, 'c': 0}
+    assert one_object([0.5, 0.5], [0, 1], rows, way='score').counts() == {'a': 1, 'b': 0, 'c': 0}
     cells = one_object([0.5, 0.5], [0, 1], rows, way='votes')
     assert cells.counts() == {'a': 0, 'b': 1, 'c': 0}
     np.testing.assert_allclose(cells.probabilities, [[0.25, 0.65, 0, 0.1]])
@@ -203,7 +203,7 @@ def test_a_trimmed_cell_loses_its_crumbs_and_an_untouched_one_keeps_its_pieces()
 
 def test_arguments_that_do_not_fit():
     masks = to_runs(np.ones((1, 2, 2), dtype=bool))
-    with pytest.raises(ValueError, match='way must be one of score'):
+    with pytest.raises(ValueError, match='way must be one of fused'):
         resolve(masks, [1], [0], CLASSES, way='best')
     with pytest.raises(ValueError, match='1 masks, but scores'):
         resolve(masks, [1, 1], [0], CLASSES)
