@@ -120,8 +120,8 @@ class CellModel:
         """Find the cells of an image, or of each of several.
 
         An array is taken as a file of the same pixels would be: (H, W, 3) uint8 is RGB; 16 bits are scaled to 8; one
-        channel, (H, W) or (H, W, 1), is repeated to three; a second or fourth channel is alpha, which is composed on
-        white. Floats are refused, since nothing says what their white is.
+        channel, (H, W) or (H, W, 1), is repeated to three; a fourth channel is alpha, which is composed on white.
+        Refused are two channels, which may be two stains, and floats, since nothing says what their white is.
 
         Args:
             images: An array or a path, or a list of them.
@@ -184,7 +184,8 @@ class CellModel:
         self, image: Picture, image_id: int, channel_order: ChannelOrder
     ) -> tuple[tuple[int, int], Mapping[str, Any]]:
         if isinstance(image, np.ndarray):
-            path, pixels = '', as_rgb('image', image)[0]
+            two = image.ndim == 3 and image.shape[2] == 2
+            path, pixels = '', as_rgb('image', image, 'unknown' if two else 'straight')[0]
         else:
             path, pixels = str(image), read_image(image, channel_order)
         size = pixels.shape[:2]

@@ -148,6 +148,11 @@ def test_arrays_that_are_no_image(model, array):
         model.predict(array)
 
 
+def test_two_channels_are_no_alpha(model, pixels):
+    with pytest.raises(InputError, match='image: has 2 channels'):
+        model.predict(pixels[..., :2])
+
+
 def test_what_is_neither_array_nor_path(model, tmp_path):
     with pytest.raises(TypeError, match='an array, a path, or a list of them, not Tensor'):
         model.predict(torch.zeros(3, 8, 8))
