@@ -32,7 +32,7 @@ from mmcell.models.wrapper import DetectorWrapper
 from mmcell.structures.cells import Cells
 
 #: An image: (H, W, 3) RGB, uint8, or the path of a file.
-Picture = NDArray[np.uint8] | str | Path
+ImageLike = NDArray[np.uint8] | str | Path
 
 #: Steps of a test pipeline that read an image or its annotations; a model reads by itself.
 _READING = frozenset(('LoadCellImage', 'LoadImageFromFile', 'LoadCellAnnotations', 'LoadAnnotations'))
@@ -104,16 +104,16 @@ class CellModel:
         return [{'id': number, 'name': name} for number, name in enumerate(self.classes, start=1)]
 
     @overload
-    def predict(self, images: Picture, score_thr: float | None = ..., channel_order: ChannelOrder = ...) -> Cells: ...
+    def predict(self, images: ImageLike, score_thr: float | None = ..., channel_order: ChannelOrder = ...) -> Cells: ...
 
     @overload
     def predict(
-        self, images: Sequence[Picture], score_thr: float | None = ..., channel_order: ChannelOrder = ...
+        self, images: Sequence[ImageLike], score_thr: float | None = ..., channel_order: ChannelOrder = ...
     ) -> list[Cells]: ...
 
     def predict(
         self,
-        images: Picture | Sequence[Picture],
+        images: ImageLike | Sequence[ImageLike],
         score_thr: float | None = None,
         channel_order: ChannelOrder = 'rgb',
     ) -> Cells | list[Cells]:
@@ -141,7 +141,7 @@ class CellModel:
             raise TypeError(f'predict takes an array, a path, or a list of them, not {type(images).__name__}')
         return [self._predict_one(image, score_thr, channel_order) for image in images]
 
-    def _predict_one(self, image: Picture, score_thr: float | None, channel_order: ChannelOrder) -> Cells:
+    def _predict_one(self, image: ImageLike, score_thr: float | None, channel_order: ChannelOrder) -> Cells:
         size, results = self.predict_results(image, channel_order=channel_order)
         return self.make_cells(size, results, score_thr)
 
@@ -158,7 +158,7 @@ class CellModel:
         return next(cells_of(results, [image], self.categories, score_thr))[1]
 
     def predict_results(
-        self, image: Picture, image_id: int = 1, channel_order: ChannelOrder = 'rgb'
+        self, image: ImageLike, image_id: int = 1, channel_order: ChannelOrder = 'rgb'
     ) -> tuple[tuple[int, int], list[Result]]:
         """Predict what COCO's evaluation reads: one object possibly under several classes, masks may overlap.
 
@@ -181,7 +181,7 @@ class CellModel:
         return size, sort_results(to_results(image_id, found, range(1, len(self.classes) + 1)))
 
     def _predict_whole(
-        self, image: Picture, image_id: int, channel_order: ChannelOrder
+        self, image: ImageLike, image_id: int, channel_order: ChannelOrder
     ) -> tuple[tuple[int, int], Mapping[str, Any]]:
         if isinstance(image, np.ndarray):
             two = image.ndim == 3 and image.shape[2] == 2

@@ -42,16 +42,20 @@ def test_a_prediction_carries_them():
 
 def test_cells_have_those_of_their_results(dataset, with_probabilities):
     truth = load_truth(dataset.truth)
-    arguments = (truth.images, truth.categories)
-    for (_, cells), (_, plain) in zip(cells_of(with_probabilities, *arguments), cells_of(dataset.results, *arguments)):
-        assert cells.label_map().tobytes() == plain.label_map().tobytes() and np.array_equal(cells.scores, plain.scores)
-        by_score = {result['score']: result['probabilities'] for result in with_probabilities}
-        expected = [by_score[score] for score in cells.scores.tolist()]
-        np.testing.assert_allclose(cells.probabilities, np.reshape(expected, (-1, 5)))
+
+    def cells(results, way='score'):
+        return [found for _, found in cells_of(results, truth.images, truth.categories, way=way)]
+
+    by_score = {result['score']: result['probabilities'] for result in with_probabilities}
+    for ours, plain in zip(cells(with_probabilities), cells(dataset.results), strict=True):
+        assert ours.label_map().tobytes() == plain.label_map().tobytes() and np.array_equal(ours.scores, plain.scores)
+        expected = [by_score[score] for score in ours.scores.tolist()]
+        np.testing.assert_allclose(ours.probabilities, np.reshape(expected, (-1, 5)))
+    for found in cells(with_probabilities, 'votes'):
+        np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     # Of an image of which one result lacks them, scores make them up.
     del with_probabilities[0]['probabilities']
-    (_, mixed), (_, plain) = (next(cells_of(each, *arguments)) for each in (with_probabilities, dataset.results))
-    assert np.array_equal(mixed.probabilities, plain.probabilities)
+    assert np.array_equal(cells(with_probabilities)[0].probabilities, cells(dataset.results)[0].probabilities)
 
 
 @pytest.mark.parametrize('value', [None, 'high', [0.5], [0.2] * 6, [[0.2] * 5], [-0.2, 0.4, 0.4, 0.2, 0.2], [0.3] * 5])
