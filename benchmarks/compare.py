@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from benchmarks import convert, evaluate, load, paste, targets, train
+from benchmarks import assign, convert, evaluate, load, paste, targets, train
 from benchmarks.measure import Bar, Case, Limits, Options, Row, Task, bandwidth, measure
 from benchmarks.report import Report
 
@@ -24,6 +24,7 @@ class Subject:
 SUBJECTS = {
     'convert': Subject(convert.Convert, convert.cases, convert.bars),
     'load': Subject(load.Load, load.cases, load.bars),
+    'assign': Subject(assign.Assign, assign.cases, assign.bars),
     'targets': Subject(targets.Targets, targets.cases, targets.bars),
     'paste': Subject(paste.Paste, paste.cases, paste.bars),
     'eval': Subject(evaluate.Evaluate, evaluate.cases, evaluate.bars),

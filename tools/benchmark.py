@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Measure time and peak memory of ours beside stock MMDetection, in one run.',
         'python tools/benchmark.py load --cells 250 1000 --sides 1024',
     )
-    parser.add_argument('subject', choices=['convert', 'load', 'targets', 'paste', 'eval', 'train'])
+    parser.add_argument('subject', choices=['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train'])
     parser.add_argument(
         '--cells', type=int, nargs='+', default=[100, 250, 500, 1000, 2000, 4000], metavar='N', help='cells in an image'
     )

@@ -40,6 +40,11 @@ def test_the_two_sides_give_the_same(subject, tool, tmp_path):
     assert (row['cells'], row['side'], row['difference']) == ('6', '96', '0')
 
 
+def test_assign(tool, tmp_path):
+    row = check(tool('benchmark', 'assign', *TINY, '--write', tmp_path / 'p.md'), tmp_path / 'p.md', 'boxes')
+    assert (row['boxes'], row['cells'], row['difference']) == ('anchors', '6', '0')
+
+
 def test_eval(tool, tmp_path):
     outcome = tool('benchmark', 'eval', *TINY, '--images', 2, '--write', tmp_path / 'p.md')
     assert float(check(outcome, tmp_path / 'p.md', 'images')['difference']) < 1e-12
