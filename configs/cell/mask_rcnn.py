@@ -14,6 +14,10 @@ model = dict(
     # Foreground classes only; torchvision counts the background too and so says 5.
     # Masks leave the head as RLE, pasted inside their boxes: no array of cells x height x width.
     roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(type='BoxedRLEMaskHead', num_classes=4)),
+    # Cells meet only the anchors and proposals near them: no array of boxes x cells.
+    train_cfg=dict(
+        rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')), rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'))
+    ),
     # A dense image holds up to a thousand cells.
     test_cfg=dict(rcnn=dict(max_per_img=1000)),
 )

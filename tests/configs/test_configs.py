@@ -86,6 +86,8 @@ def check(config):
     heads = [head for each in heads for head in (each if isinstance(each, ModuleList) else [each])]
     assert {head.num_classes for head in heads} == {4}
     assert settings.test_cfg.rcnn.max_per_img == 1000 and settings.test_cfg.rcnn.score_thr == 0.05
+    stages = [settings.train_cfg.rpn, *(settings.train_cfg.rcnn if len(heads) > 2 else [settings.train_cfg.rcnn])]
+    assert {stage.assigner.type for stage in stages} == {'SparseMaxIoUAssigner'}
     for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
         for transform in loader.dataset.pipeline:
             TRANSFORMS.build(transform)
