@@ -13,7 +13,12 @@ model = dict(
     neck=dict(norm_cfg=dict(type='BN', requires_grad=True)),
     # Foreground classes only; torchvision counts the background too and so says 5.
     # Masks leave the head as RLE, pasted inside their boxes: no array of cells x height x width.
-    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(type='BoxedRLEMaskHead', num_classes=4)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(type='DenseRoIExtractor'),  # right in any memory layout, fast on a CPU
+        bbox_head=dict(num_classes=4),
+        mask_roi_extractor=dict(type='DenseRoIExtractor'),
+        mask_head=dict(type='BoxedRLEMaskHead', num_classes=4),
+    ),
     # Cells meet only the anchors and proposals near them: no array of boxes x cells.
     train_cfg=dict(
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')), rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'))
