@@ -17,7 +17,7 @@ _cascade = dict(
     ),
     neck=dict(in_channels=[128, 256, 512, 1024]),
     roi_head=dict(
-        type='CascadeRoIHead',
+        type='DenseCascadeRoIHead',
         num_stages=3,
         stage_loss_weights=[1, 0.5, 0.25],
         bbox_head=[dict(_head, bbox_coder=dict(_head.bbox_coder, target_stds=stds)) for stds in _stds],

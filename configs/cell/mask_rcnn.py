@@ -14,6 +14,7 @@ model = dict(
     # Foreground classes only; torchvision counts the background too and so says 5.
     # Masks leave the head as RLE, pasted inside their boxes: no array of cells x height x width.
     roi_head=dict(
+        type='DenseRoIHead',
         bbox_roi_extractor=dict(type='DenseRoIExtractor'),  # right in any memory layout, fast on a CPU
         bbox_head=dict(num_classes=4),
         mask_roi_extractor=dict(type='DenseRoIExtractor'),

@@ -16,6 +16,7 @@ from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.models.shared_outlines import merge_boxes, spread_outlines
 from mmcell.models.wrapper import DetectorWrapper, resize
 
 
@@ -136,12 +137,16 @@ class CellTTA(DetectorWrapper):
             for results in found[-1]:
                 results.bboxes = view.to_boxes(results.bboxes, (height, width), view_sizes[-1])
         results = [self._merge(views) for views in zip(*found)]
-        probabilities = self._average_masks(features, results, (height, width), view_sizes)
+        shares = getattr(self.detector.roi_head, 'shares_outlines', False)
+        outlined, box_of = zip(*map(merge_boxes, results)) if shares else (results, None)
+        probabilities = self._average_masks(features, outlined, (height, width), view_sizes)
         mask_head = self.detector.roi_head.mask_head
-        results = (mask_head[-1] if self._is_cascade else mask_head).predict_by_feat(
-            probabilities, results, metas, self.detector.roi_head.test_cfg, rescale, activate_map=True
+        outlined = (mask_head[-1] if self._is_cascade else mask_head).predict_by_feat(
+            probabilities, list(outlined), metas, self.detector.roi_head.test_cfg, rescale, activate_map=True
         )
-        return self.add_pred_to_datasample(batch_data_samples, results)
+        if shares:
+            outlined = [spread_outlines(*each) for each in zip(results, outlined, box_of)]
+        return self.add_pred_to_datasample(batch_data_samples, outlined)
 
     @property
     def _is_cascade(self) -> bool:
