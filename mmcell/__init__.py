@@ -23,6 +23,7 @@ _PLACES = {
     'METRICS': ('evaluation',),
     'HOOKS': ('engine.hooks',),
     'PARAM_SCHEDULERS': ('engine.schedule',),
+    'OPTIM_WRAPPERS': ('engine.bfloat16',),
     'VISUALIZERS': ('visualization',),
 }
 

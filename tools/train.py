@@ -20,7 +20,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint, or from the latest one'
     )
-    parser.add_argument('--amp', action='store_true', help='train in mixed precision (needs an accelerator)')
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train in mixed precision (needs an accelerator, or a CPU with AVX512-BF16 or AMX)',
+    )
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the global batch size'
     )

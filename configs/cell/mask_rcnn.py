@@ -11,6 +11,7 @@ model = dict(
     backbone=dict(norm_cfg=dict(type='BN', requires_grad=False)),
     # The reference's text: batch norm after each convolution of the FPN. Its code has none: mask_rcnn_plain_fpn.py.
     neck=dict(norm_cfg=dict(type='BN', requires_grad=True)),
+    rpn_head=dict(type='DenseRPNHead'),  # precise in mixed precision
     # Foreground classes only; torchvision counts the background too and so says 5.
     # Masks leave the head as RLE, pasted inside their boxes: no array of cells x height x width.
     roi_head=dict(

@@ -11,6 +11,7 @@ from mmengine.dist import init_dist, is_main_process
 from mmengine.runner import Runner
 
 from mmcell.config import check_fold, load_config, run_name, title
+from mmcell.engine.bfloat16 import has_bfloat16
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError
 
@@ -65,25 +66,30 @@ def choose_work_dir(config: Config, args: Namespace) -> str:
 def choose_precision(config: Config, amp: bool) -> str:
     """Train in mixed precision if asked to, by the config or by `amp`, and if this machine can.
 
+    On a CPU that is bfloat16, and only if `amp` asks for it.
+
     Returns:
         What the first process is to tell the user, if the config's choice is changed.
 
     Raises:
-        InputError: If `amp` is set and this machine has no accelerator, which mmengine's mixed precision needs.
+        InputError: If `amp` is set and this machine has neither an accelerator nor instructions for bfloat16.
     """
     wrapper = config.optim_wrapper
     if get_device() != 'cpu':
         if amp:
             wrapper.type = 'AmpOptimWrapper'
             wrapper.setdefault('loss_scale', 'dynamic')
-    elif amp:
-        raise InputError('--amp', 'needs an accelerator, and this machine has none', 'leave it out')
-    elif wrapper.type == 'AmpOptimWrapper':
-        wrapper.type = 'OptimWrapper'
-        for key in ('dtype', 'loss_scale', 'use_fp64'):
-            wrapper.pop(key, None)
-        return 'no accelerator: training in full precision instead of mixed' if is_main_process() else ''
-    return ''
+        return ''
+    if amp and not has_bfloat16():
+        problem = 'needs an accelerator or a CPU with AVX512-BF16 or AMX, and this machine has neither'
+        raise InputError('--amp', problem, 'leave it out')
+    if not amp and wrapper.type != 'AmpOptimWrapper':
+        return ''
+    for key in ('dtype', 'loss_scale', 'use_fp64'):
+        wrapper.pop(key, None)
+    wrapper.type = 'BFloat16OptimWrapper' if amp else 'OptimWrapper'
+    note = 'mixed precision is bfloat16' if amp else 'training in full precision instead of mixed'
+    return f'no accelerator: {note}' if is_main_process() else ''
 
 
 def choose_checkpoint(config: Config, resume: str | None) -> list[str]:

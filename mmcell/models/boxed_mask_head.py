@@ -18,6 +18,9 @@ from torch import Tensor
 from mmcell.errors import InputError
 from mmcell.structures.rle import RLE, Runs, find_box_runs
 
+# Boxes that go through the convolutions together on a CPU: their maps then stay in its cache. Of 600 boxes of 64
+# channels it takes two thirds of the time that all together take.
+_BOXES = 32
 # Pixels pasted together, padding included: some 10 MB on the way. A larger box goes alone.
 _CHUNK = 1 << 18
 
@@ -31,6 +34,12 @@ class BoxedRLEMaskHead(FCNMaskHead):
     ``results.masks``, a list. The RLE are byte for byte those of stock's CPU paste; stock's GPU paste also fills pixels
     more than one pixel outside the box, which large masks reach at thresholds below 0.5.
     """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (n, classes, 2 h, 2 w), of the features of n boxes, (n, in_channels, h, w)."""
+        if torch.is_grad_enabled() or x.device.type != 'cpu' or len(x) <= _BOXES:
+            return super().forward(x)
+        return torch.cat([super(BoxedRLEMaskHead, self).forward(part) for part in x.split(_BOXES)])
 
     def predict_by_feat(
         self,
