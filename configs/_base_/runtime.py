@@ -17,6 +17,7 @@ default_hooks = dict(
     # A run that is killed and resumed ends with the same weights as one that was not: docs/reliability.md.
     exact_resume=dict(type='ExactResumeHook'),
     gradients=dict(type='KeepGradients'),
+    memory_format=dict(type='ChannelsLastHook'),  # on a CPU
 )
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')

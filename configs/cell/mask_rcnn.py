@@ -21,10 +21,13 @@ model = dict(
         mask_roi_extractor=dict(type='DenseRoIExtractor'),
         mask_head=dict(type='BoxedRLEMaskHead', num_classes=4),
     ),
-    # Cells meet only the anchors and proposals near them: no array of boxes x cells.
     train_cfg=dict(
-        rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')), rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'))
+        # Cells meet only the anchors and proposals near them: no array of boxes x cells.
+        rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')),
+        # Proposals of different levels do not suppress each other: level by level, the same are kept in less time.
+        rpn_proposal=dict(nms=dict(split_thr=1)),
+        rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner')),
     ),
     # A dense image holds up to a thousand cells.
-    test_cfg=dict(rcnn=dict(max_per_img=1000)),
+    test_cfg=dict(rpn=dict(nms=dict(split_thr=1)), rcnn=dict(max_per_img=1000)),
 )

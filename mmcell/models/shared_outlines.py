@@ -9,6 +9,8 @@ from mmdet.utils import InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.models.class_probabilities import ClassProbabilities
+
 
 def merge_boxes(results: InstanceData) -> tuple[InstanceData, Tensor]:
     """The detections of an image whose boxes differ: of those with the same box, bit for bit, the first.
@@ -64,10 +66,13 @@ class _SharedOutlines:
 
 
 @MODELS.register_module()
-class DenseRoIHead(_SharedOutlines, StandardRoIHead):
-    """MMDetection's head; a class-agnostic mask head predicts each box once, not once for each of its classes."""
+class DenseRoIHead(ClassProbabilities, _SharedOutlines, StandardRoIHead):
+    """MMDetection's head, with the probabilities of all classes, and one outline for each box.
+
+    A class-agnostic mask head predicts each box once, not once for each of the classes that it is reported under.
+    """
 
 
 @MODELS.register_module()
-class DenseCascadeRoIHead(_SharedOutlines, CascadeRoIHead):
-    """MMDetection's cascade; class-agnostic mask heads predict each box once, not once for each of its classes."""
+class DenseCascadeRoIHead(ClassProbabilities, _SharedOutlines, CascadeRoIHead):
+    """MMDetection's cascade, as :class:`DenseRoIHead`."""

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmcv.ops import batched_nms, nms, soft_nms
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.registry import MODELS
 
@@ -138,38 +137,3 @@ def test_mixed_precision_changes_no_box():
     with torch.autocast('cpu', torch.bfloat16):
         ours = extractor()([level.bfloat16() for level in levels], rois)
     torch.testing.assert_close(ours.float(), expected, rtol=0, atol=3e-2)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.booleans())
-@settings(deadline=None, max_examples=40)
-def test_suppression_takes_boxes_of_any_layout(seed, count, by_column):
-    """mmcv's suppression copies what it reads: columns of a wider array, transposed boxes, views of scores."""
-    rng = np.random.default_rng(seed)
-    corner = rng.uniform(0, 30, (count, 2))
-    boxes = torch.tensor(np.concatenate([corner, corner + rng.uniform(1, 20, (count, 2))], axis=1)).float()
-    scores = torch.tensor(rng.permutation(count) / count).float()
-    labels = torch.tensor(rng.integers(0, 3, count))
-    wide = torch.cat([boxes, scores[:, None], labels[:, None]], dim=1)
-    wide = wide.t().contiguous().t() if by_column else wide
-    assert count == 1 or not wide[:, :4].is_contiguous()
-    cfg = dict(type='nms', iou_threshold=0.3)
-    kept = nms(wide[:, :4], wide[:, 4], 0.3)
-    assert kept[1].tolist() == _suppress(boxes.numpy(), scores.numpy())
-    assert all(map(torch.equal, kept, nms(boxes, scores, 0.3)))
-    ours, expected = (batched_nms(*each, labels, cfg) for each in ((wide[:, :4], wide[:, 4]), (boxes, scores)))
-    assert all(map(torch.equal, ours, expected))
-    if not by_column:  # of boxes that lie column by column in memory, soft suppression mixes up the caller's own
-        assert all(map(torch.equal, soft_nms(wide[:, :4], wide[:, 4], 0.3), soft_nms(boxes, scores, 0.3)))
-
-
-def _suppress(boxes, scores, threshold=0.3):
-    kept = []
-    for i in np.argsort(-scores):
-        for j in kept:
-            sides = (np.minimum(boxes[i, 2:], boxes[j, 2:]) - np.maximum(boxes[i, :2], boxes[j, :2])).clip(0)
-            areas = [(boxes[k, 2:] - boxes[k, :2]).prod() for k in (i, j)]
-            if sides.prod() / (sum(areas) - sides.prod()) > threshold:
-                break
-        else:
-            kept.append(i)
-    return kept
