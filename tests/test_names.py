@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / 'mmcell'
 
 #: Names of what a program starts with; and those that changes under way still have to part.
-ALLOWED = {'main', 'Cells', 'RESULTS_NAME', 'Result', 'find_images', 'remove_leftovers'}
+ALLOWED = {'main', 'RESULTS_NAME', 'Result', 'find_images', 'remove_leftovers'}
 
 
 def public_names(path: Path) -> set[str]:

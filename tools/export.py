@@ -9,21 +9,24 @@ from mmcell.cli.command import Parser, run, score
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Write results as GeoJSON for QuPath, as a table of measurements, or as label maps.',
+        'Write the cells of results, each once, as GeoJSON for QuPath, as a table (CSV, Parquet), or as label maps.',
         'python tools/export.py submission/test-results.json --to geojson --images data/cell/annotations/test.json '
         '--out build/geojson',
     )
     parser.add_argument('results', metavar='RESULTS', help='results json, as tools/test.py writes it')
-    parser.add_argument('--to', required=True, choices=['geojson', 'csv', 'labels'], help='format to write')
+    parser.add_argument('--to', required=True, choices=['geojson', 'csv', 'parquet', 'labels'], help='format to write')
     parser.add_argument('--images', required=True, metavar='JSON', help='COCO json of the images; needs no annotations')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
-    parser.add_argument('--score-thr', type=score, default=0.3, help='lowest score to write (default: 0.3)')
+    parser.add_argument('--score-thr', type=score, help='lowest score to write (default: what val found, or 0.5)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer at once.
+    from mmcell.coco.threshold import choose_threshold, recorded_threshold
     from mmcell.report.export import export_results
 
-    paths = export_results(args.results, args.images, args.out, args.to, args.score_thr)
+    score_thr, line = choose_threshold(args.score_thr, recorded_threshold(args.results))
+    paths = export_results(args.results, args.images, args.out, args.to, score_thr)
+    print(line)
     print(f'wrote {len(paths)} files to {args.out}' if len(paths) > 1 else f'wrote {paths[0]}')
 
 

@@ -20,7 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--image-root', metavar='DIR', help='folder of the images (default: images/ beside the folder of the json)'
     )
     parser.add_argument('--runs', nargs='+', default=[], metavar='DIR', help='work directories whose curves are shown')
-    parser.add_argument('--score-thr', type=score, default=0.3, help='threshold of what is counted (default: 0.3)')
+    parser.add_argument(
+        '--score-thr', type=score, help='lowest score that is counted (default: what val found, or 0.5)'
+    )
     parser.add_argument('--max-images', type=int, default=20, help='images to show (default: 20, the worst)')
     parser.add_argument('--title', help='heading of the page (default: the path of RESULTS)')
     parser.add_argument('--out', required=True, metavar='HTML', help='page to write')
@@ -29,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error('one of --truth and --images is needed')
 
     # Imported here: --help and bad arguments answer at once.
+    from mmcell.coco.threshold import choose_threshold, recorded_threshold
     from mmcell.report.page import write_report
 
+    score_thr, line = choose_threshold(args.score_thr, recorded_threshold(args.results))
     path = write_report(
         args.results,
         args.out,
@@ -38,10 +42,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         images=args.images,
         image_root=args.image_root,
         runs=args.runs,
-        score_thr=args.score_thr,
+        score_thr=score_thr,
         max_images=args.max_images,
         title=args.title or args.results,
     )
+    print(line)
     print(f'wrote {path} ({path.stat().st_size / 1e6:.1f} MB)')
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mmcell.coco.schema import read_results
 from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
 from mmcell.evaluation.headline import COMPARED, DECIDING
 from mmcell.io.files import write_bytes
+from mmcell.io.tables import to_csv
 from mmcell.report.scalars import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
@@ -124,7 +124,7 @@ def write_comparison(
     sections = ['# Ablation', *bases, *tables, _NOTES.format(samples=samples), *pictures]
     text = '\n\n'.join(section for section in sections if section)
     write_bytes(out / 'ablation.md', f'{text}\n'.encode())
-    write_bytes(out / 'ablation.csv', _to_csv([*rows, *pooled]).encode())
+    write_bytes(out / 'ablation.csv', to_csv(_table([*rows, *pooled])))
     return [out / 'ablation.md', out / 'ablation.csv']
 
 
@@ -186,18 +186,15 @@ def _over_seeds(rows: Sequence[Row]) -> str:
     return f'{table}\n\nMean ± standard deviation over seeds.'
 
 
-def _to_csv(rows: Sequence[Row]) -> str:
-    text = io.StringIO(newline='')
-    table = csv.writer(text)
+def _table(rows: Sequence[Row]) -> Iterator[list[Any]]:
     names = [*SCORES, *(f'{name}_gain' for name in SCORES)]
     bounds = [f'{name}{suffix}' for name in names for suffix in ('', '_low', '_high')]
-    table.writerow(['run', 'config', 'parameters', *_LOG, *bounds, 'differs'])
+    yield ['run', 'config', 'parameters', *_LOG, *bounds, 'differs']
     for row in rows:
         log = [row.log.get(key, '') for key in _LOG]
         sampled = [*map(row.scores.get, SCORES), *map(row.gain, SCORES)]
         scores = [number for values in sampled for number in (('',) * 3 if values is None else to_interval(values))]
-        table.writerow([row.name, row.group, row.parameters, *log, *scores, '\n'.join(row.differs)])
-    return text.getvalue()
+        yield [row.name, row.group, row.parameters, *log, *scores, '\n'.join(row.differs)]
 
 
 def _show(value: float | None, form: str) -> str:

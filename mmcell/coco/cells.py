@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def cells_of(
     images: Sequence[Mapping[str, Any]],
     categories: Sequence[Mapping[str, Any]],
     score_thr: float = 0.0,
+    where: str | Path = 'results',
     **how: Any,
 ) -> Iterator[tuple[int, Cells]]:
     """What was found in each image, each cell once.
@@ -34,6 +36,7 @@ def cells_of(
         images: Image dicts with `id`, `height` and `width`.
         categories: Category dicts with `id` and `name`; label i is the i-th by id.
         score_thr: Cells that score less are left out.
+        where: Where the results are from, for errors.
         how: See :func:`mmcell.structures.resolve.resolve`.
 
     Returns:
@@ -42,7 +45,7 @@ def cells_of(
     Raises:
         InputError: If a result does not fit the images and categories, or has no mask.
     """
-    raise_first('results', result_problems(results, images, categories, needs=('segmentation',)))
+    raise_first(where, result_problems(results, images, categories, needs=('segmentation',)))
     sizes = image_sizes(images)
     categories = sorted(categories, key=lambda category: category['id'])
     label_of = {category['id']: label for label, category in enumerate(categories)}

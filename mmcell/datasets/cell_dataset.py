@@ -14,7 +14,7 @@ from mmcell.datasets.worker_notes import WorkerNotes
 from mmcell.errors import InputError
 from mmcell.io.files import read_json
 from mmcell.io.images import ChannelOrder
-from mmcell.visualization.palette import CLASS_COLOURS
+from mmcell.visualization.palette import class_colours
 
 
 @DATASETS.register_module()
@@ -34,7 +34,7 @@ class CellDataset(CocoDataset):
 
     METAINFO: ClassVar[dict[str, Any]] = {
         'classes': ('epithelial', 'lymphocyte', 'neutrophil', 'macrophage'),
-        'palette': list(CLASS_COLOURS[:4]),
+        'palette': class_colours(4),
     }
 
     def __init__(self, *args: Any, channel_order: ChannelOrder | None = None, **kwargs: Any) -> None:
@@ -60,7 +60,7 @@ class CellDataset(CocoDataset):
         ids = {category['name']: category['id'] for category in content['categories']}
         if not self._picks_classes:
             classes = tuple(sorted(ids, key=ids.get))
-            palette = [CLASS_COLOURS[index % len(CLASS_COLOURS)] for index in range(len(classes))]
+            palette = class_colours(len(classes))
             self._metainfo.update(classes=classes, palette=palette)
         missing = [name for name in self._metainfo['classes'] if name not in ids]
         if missing:

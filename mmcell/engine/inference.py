@@ -21,6 +21,7 @@ from mmcell.errors import InputError, raise_all
 from mmcell.io.files import atomic_path, write_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.output_names import readable, unique_stems
+from mmcell.io.tables import safe_row
 from mmcell.report.overlay import draw_file, write_picture
 from mmcell.report.parquet import CellTable
 
@@ -147,7 +148,7 @@ class _Outputs:
         self._out, self._model, self._score_thr, self._channel_order = out, model, score_thr, channel_order
         self._results, counts, self._table = files
         self._counts = csv.writer(counts)
-        self._counts.writerow(['image', *model.classes, 'total'])
+        self._counts.writerow(safe_row(['image', *model.classes, 'total']))
         self._separator = '['
 
     def add(self, path: Path, image: dict[str, Any], results: Sequence[Result]) -> None:
@@ -159,7 +160,7 @@ class _Outputs:
             self._separator = ','
         cells = self._model.make_cells((image['height'], image['width']), results, self._score_thr)
         name = readable(image['file_name'])
-        self._counts.writerow([name, *cells.counts().values(), len(cells)])
+        self._counts.writerow(safe_row([name, *cells.counts().values(), len(cells)]))
         self._table.add(name, cells)
         title = f'{name}   score ≥ {self._score_thr:g}'
         picture = draw_file(path, cells, channel_order=self._channel_order, title=title)

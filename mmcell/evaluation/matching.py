@@ -27,19 +27,22 @@ class Table:
         centres: Means of the pixels' coordinates, (N, 2) float64 as x, y.
         labels: Class of each, (N,) int64.
         scores: (N,) float64; 1 for truth.
+        probabilities: Of each class, and last of none of these, (N, C + 1) float64.
     """
 
     areas: NDArray[np.int64]
     centres: NDArray[np.float64]
     labels: NDArray[np.int64]
     scores: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, mask: NDArray[np.bool_]) -> Table:
         """Those where `mask`, (N,) bool, is true."""
-        return Table(self.areas[mask], self.centres[mask], self.labels[mask], self.scores[mask])
+        fields = (self.areas, self.centres, self.labels, self.scores, self.probabilities)
+        return Table(*(field[mask] for field in fields))
 
 
 @dataclass(frozen=True)
@@ -216,4 +219,4 @@ def _outside(pred: Cells, true: Runs, crowds: Runs) -> Cells:
 
 
 def _measure(cells: Cells) -> Table:
-    return Table(cells.areas, cells.centres, cells.labels, cells.scores)
+    return Table(cells.areas, cells.centres, cells.labels, cells.scores, cells.probabilities)

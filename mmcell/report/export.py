@@ -1,38 +1,37 @@
-"""Results in the formats of other tools: GeoJSON for QuPath, a table, label maps."""
+"""Cells in the formats of other tools: GeoJSON for QuPath, tables, label maps."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from mmcell.coco.results import open_results
+from mmcell.coco.results import Result, open_results
+from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.io.files import atomic_path, write_bytes
-from mmcell.report.cells import Cells, ImageSet
-from mmcell.report.measurements import NAMES, measure
-from mmcell.structures.outlines import to_geometries
-from mmcell.visualization.palette import class_colour
+from mmcell.io.tables import to_csv
+from mmcell.report.image_set import ImageSet
+from mmcell.report.measurements import measure
+from mmcell.report.parquet import CellTable
+from mmcell.structures.cells import Cells
+from mmcell.visualization.palette import class_colours
 
-#: Columns of the table.
-COLUMNS = ('image', 'id', 'class', 'score', *NAMES)
+#: Each image with its cells.
+Found = Iterable[tuple[Mapping[str, Any], Cells]]
 
 
 def export_results(
-    results: str | Path | Sequence[Mapping[str, Any]],
+    results: str | Path | Sequence[Result],
     images_json: str | Path,
     out_dir: str | Path,
     target: str,
-    score_thr: float = 0.3,
+    score_thr: float = DEFAULT_THRESHOLD,
 ) -> list[Path]:
-    """Write results in another format.
+    """Write the cells of results, each once, in another format.
 
     Args:
         results: Result dicts, or a file of them.
@@ -49,107 +48,78 @@ def export_results(
     """
     images = ImageSet.load(images_json)
     where, results = open_results(results)
-    gathered = images.gather(results, where)
-    # A cell without pixels has no outline and no centre.
-    cells = {image_id: _filled(group.above(score_thr)) for image_id, group in gathered.items()}
-    return TARGETS[target](images, cells, Path(out_dir))
+    return TARGETS[target](images, images.found(results, score_thr, where), Path(out_dir))
 
 
-def write_geojson(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> list[Path]:
+def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """One `<image>.geojson` an image, which QuPath (0.4 and newer) opens by dropping it on the image.
 
-    A FeatureCollection of detections: exact Polygon or MultiPolygon in pixels with holes, `classification` with name
-    and colour, `measurements` with score and all that :func:`measure` gives, and a UUID that depends on nothing but the
-    image's path and the cell's number.
+    See :meth:`mmcell.structures.cells.Cells.to_geojson`; `measurements` has score, probabilities and all that
+    :func:`measure` gives.
     """
-    paths = []
-    for image in images.images:
-        geometries = to_geometries(cells[image['id']].runs)
-        features = [
-            {
-                'type': 'Feature',
-                'id': str(uuid.uuid5(uuid.NAMESPACE_URL, f'{image["file_name"]}#{number}')),
-                'geometry': geometry,
-                'properties': {
-                    'objectType': 'detection',
-                    'name': str(number),
-                    'classification': {'name': images.classes[label], 'color': list(class_colour(label))},
-                    'measurements': measured,
-                },
-            }
-            for geometry, (number, label, measured) in zip(geometries, _numbered(cells[image['id']]))
-        ]
-        collection = {'type': 'FeatureCollection', 'features': features}
+    colours, paths = class_colours(len(images.classes)), []
+    for image, cells in found:
+        collection = cells.to_geojson(image['file_name'], colours, measure(cells.masks))
         paths.append(out / f'{images.names[image["id"]]}.geojson')
         # QuPath takes NaN for a number, but no other reader does; there is none.
         write_bytes(paths[-1], json.dumps(collection, separators=(',', ':'), allow_nan=False).encode())
     return paths
 
 
-def write_csv(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> list[Path]:
-    """One `cells.csv` for all images: a row a cell with its image, number, class, score and :func:`measure`."""
-    text = io.StringIO(newline='')
-    table = csv.DictWriter(text, COLUMNS)
-    table.writeheader()
-    for image in images.images:
-        for number, label, measured in _numbered(cells[image['id']]):
-            table.writerow({'image': image['file_name'], 'id': number, 'class': images.classes[label], **measured})
-    write_bytes(out / 'cells.csv', text.getvalue().encode())
+def write_csv(images: ImageSet, found: Found, out: Path) -> list[Path]:
+    """One `cells.csv` for all images: a row a cell, with the columns of `cells.parquet` and its shape.
+
+    See :meth:`mmcell.structures.cells.Cells.columns` and :func:`measure`; instead of the outline.
+    """
+    heading = ['image', *_columns(Cells.none(images.classes))]
+    rows = (
+        (image['file_name'], *row)
+        for image, cells in found
+        for row in zip(*(column.tolist() for column in _columns(cells).values()))
+    )
+    write_bytes(out / 'cells.csv', to_csv([heading, *rows]))
     return [out / 'cells.csv']
 
 
-def write_labels(images: ImageSet, cells: Mapping[int, Cells], out: Path) -> list[Path]:
-    """Two TIFFs an image: `<image>_labels.tif` and `<image>_classes.tif`.
+def write_parquet(images: ImageSet, found: Found, out: Path) -> list[Path]:
+    """One `cells.parquet` for all images, see :class:`mmcell.report.parquet.CellTable`."""
+    with CellTable(out / 'cells.parquet', images.classes) as table:
+        for image, cells in found:
+            table.add(image['file_name'], cells)
+    return [out / 'cells.parquet']
 
-    Labels: (C, H, W), one plane a class, pixel value = number of the cell, as in the table and the GeoJSON; uint16, or
-    uint32 for more than 65,535 cells. Classes: (H, W) uint8, pixel value = place of the class, from 1. 0 is background
-    in both. Where cells overlap the highest score wins; of a cell that lies wholly under better ones nothing is left.
+
+def write_labels(images: ImageSet, found: Found, out: Path) -> list[Path]:
+    """Two TIFFs of (H, W) an image, which napari, QuPath, Cellpose and StarDist take as they are; 0 is background.
+
+    `<image>_labels.tif`: the number of the cell, which is its `id` in the tables and its name in the GeoJSON; uint16,
+    or uint32 for more than 65,535 cells. `<image>_classes.tif`: the place of its class, from 1; uint8, or uint16 for
+    more than 255 classes. The names of the classes stand in the files' descriptions.
     """
     paths = []
-    for image in images.images:
-        group = cells[image['id']]
-        numbers = np.arange(1, len(group) + 1)
-        dtype = np.uint16 if len(group) < 2**16 else np.uint32
-        planes = np.stack(
-            [_paint(group, numbers, group.labels == label).astype(dtype) for label in range(len(images.classes))]
-        )
-        classes = _paint(group, group.labels + 1, np.ones(len(group), dtype=bool)).astype(np.uint8)
-        stem = out / images.names[image['id']]
-        paths += [stem.with_name(f'{stem.name}_labels.tif'), stem.with_name(f'{stem.name}_classes.tif')]
-        for path, pixels, axes in zip(paths[-2:], (planes, classes), ('CYX', 'YX')):
-            with atomic_path(path) as temporary:
-                metadata = {'axes': axes, 'classes': list(images.classes)}
-                tifffile.imwrite(temporary, pixels, compression='zlib', photometric='minisblack', metadata=metadata)
+    for image, cells in found:
+        stem = images.names[image['id']]
+        for name, plane in (('labels', cells.label_map()), ('classes', cells.class_map())):
+            paths.append(out / f'{stem}_{name}.tif')
+            _write_plane(paths[-1], plane, images.classes)
     return paths
 
 
 #: What `tools/export.py --to` offers.
-TARGETS: dict[str, Callable[[ImageSet, Mapping[int, Cells], Path], list[Path]]] = {
+TARGETS: dict[str, Callable[[ImageSet, Found, Path], list[Path]]] = {
     'geojson': write_geojson,
     'csv': write_csv,
+    'parquet': write_parquet,
     'labels': write_labels,
 }
 
 
-def _filled(cells: Cells) -> Cells:
-    return cells.select(np.flatnonzero(cells.runs.areas))
+def _columns(cells: Cells) -> dict[str, NDArray]:
+    # What both measure stays in the place that it has in the first.
+    return {**cells.columns(), **measure(cells.masks)}
 
 
-def _numbered(cells: Cells) -> Iterator[tuple[int, int, dict[str, float]]]:
-    """Number from 1, label, and score and measurements of each cell."""
-    columns = {'score': cells.scores, **measure(cells.runs)}
-    rows = zip(*(column.tolist() for column in columns.values()))
-    for number, (label, row) in enumerate(zip(cells.labels.tolist(), rows), start=1):
-        yield number, label, dict(zip(columns, row))
-
-
-def _paint(cells: Cells, values: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Label map of the chosen cells, (H, W), painted by rising score."""
-    order = np.argsort(cells.scores, kind='stable')
-    order = order[chosen[order]]
-    height, width = cells.runs.size
-    columns = np.zeros(height * width, dtype=np.int64)
-    runs = cells.runs.select(order)
-    # numpy keeps the last of several values that are assigned to one position.
-    columns[runs.pixels] = np.repeat(values[order], runs.areas)
-    return columns.reshape(width, height).T
+def _write_plane(path: Path, plane: NDArray, classes: Sequence[str]) -> None:
+    with atomic_path(path) as temporary:
+        metadata = {'axes': 'YX', 'classes': list(classes)}
+        tifffile.imwrite(temporary, plane, compression='zlib', photometric='minisblack', metadata=metadata)

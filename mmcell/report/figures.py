@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Sequence
@@ -14,16 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmcell.io.files import write_bytes
+from mmcell.io.tables import to_csv
 from mmcell.report.scalars import VAL_CHARTS, Points, Run
 
 #: Okabe and Ito's colours for the colour-blind, without the yellow that is lost on white.
-_COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
-_GRID = '#dddddd'
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
+GRID = '#dddddd'
 #: Line of each run: all colours solid, then dashed, then dotted.
-_STYLES = [{'color': colour, 'linestyle': line} for line in ('-', '--', ':') for colour in _COLOURS]
+_STYLES = [{'color': colour, 'linestyle': line} for line in ('-', '--', ':') for colour in COLOURS]
 _DASHES = {'-': 'none', '--': '7 3', ':': '2 3'}
 #: The colours by the names that they have in the page's style sheet, which has others for dark screens.
-_VARIABLES = {_GRID: 'var(--line)'} | {colour: f'var(--s{number})' for number, colour in enumerate(_COLOURS)}
+_VARIABLES = {GRID: 'var(--line)'} | {colour: f'var(--s{number})' for number, colour in enumerate(COLOURS)}
 
 
 def write_curves(runs: Sequence[Run], out: str | Path) -> list[Path]:
@@ -38,11 +38,11 @@ def write_curves(runs: Sequence[Run], out: str | Path) -> list[Path]:
     """
     out = Path(out)
     loss = [(run.name, step, value) for run in runs for step, value in run.loss]
-    _write_table(out / 'loss.csv', ('run', 'step', 'loss'), loss)
+    write_bytes(out / 'loss.csv', to_csv([('run', 'step', 'loss'), *loss]))
     val = [
         (run.name, epoch, heading, value) for run in runs for heading in run.val for epoch, value in run.val[heading]
     ]
-    _write_table(out / 'val.csv', ('run', 'epoch', 'number', 'value'), val)
+    write_bytes(out / 'val.csv', to_csv([('run', 'epoch', 'number', 'value'), *val]))
     charts = {'loss': ('step', 'training loss', [run.loss for run in runs])}
     for heading in dict.fromkeys(heading for run in runs for heading in run.val):
         charts[f'val_{heading}'] = ('epoch', f'val {heading}', [run.val.get(heading, []) for run in runs])
@@ -78,7 +78,7 @@ def draw_charts(runs: Sequence[Run]) -> list[str]:
                 if points
             ]
             figure = _draw(curves, x_name, title, (4.2, 2.8))
-            drawn.append(_to_svg(figure, f'{title} by {x_name}. {"; ".join(told)}'))
+            drawn.append(to_svg(figure, f'{title} by {x_name}. {"; ".join(told)}'))
     return drawn
 
 
@@ -106,12 +106,12 @@ def _draw(curves: Sequence[Points], x_name: str, title: str, inches: tuple[float
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(left=min(0, axes.dataLim.xmin))
     axes.set_ylim(min(0, axes.dataLim.ymin), max(0, axes.get_ylim()[1]))
-    axes.grid(axis='y', color=_GRID)
+    axes.grid(axis='y', color=GRID)
     axes.spines[['top', 'right']].set_visible(False)
     return figure
 
 
-def _to_svg(figure: Figure, title: str) -> str:
+def to_svg(figure: Figure, title: str) -> str:
     """The figure for a page: letters as text, colours by the page's names, the same bytes for the same runs."""
     content = io.StringIO()
     metadata = {'Title': title, **dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))}
@@ -125,9 +125,3 @@ def _to_svg(figure: Figure, title: str) -> str:
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(f': {colour}', f': {variable}')
     return svg
-
-
-def _write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence]) -> None:
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows([header, *rows])
-    write_bytes(path, text.getvalue().encode())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import cv2
 import matplotlib
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from mmcell.coco.cells import cells_of, true_cells
-from mmcell.coco.schema import read_coco
+from mmcell.coco.cells import true_cells
+from mmcell.coco.results import Result
 from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io.files import write_bytes
 from mmcell.io.images import ChannelOrder, read_image
-from mmcell.io.output_names import unique_stems
 from mmcell.io.windows import read_shrunk
+from mmcell.report.image_set import ImageSet
 from mmcell.structures.cells import Cells
 from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
@@ -115,7 +115,7 @@ def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
 
 
 def write_overlays(
-    results: Sequence[Mapping[str, Any]],
+    results: Sequence[Result],
     images_json: str | Path,
     image_root: str | Path,
     out_dir: str | Path,
@@ -142,18 +142,14 @@ def write_overlays(
     Raises:
         InputError: If a json or an image cannot be used.
     """
-    content = read_coco(images_json)
-    images = sorted(content['images'], key=lambda image: image['id'])
-    stems = unique_stems([image['file_name'] for image in images])
-    order = content.get('info', {}).get('channel_order', 'rgb')
+    images = ImageSet.load(images_json)
     expected = {} if truth is None else {image_id: cells for image_id, cells, _ in true_cells(load_truth(truth))}
-    found = cells_of(results, images, content['categories'], score_thr)
     paths = []
-    for image, stem, (_, cells) in zip(images[:max_images], stems, found):
+    for image, cells in islice(images.found(results, score_thr), max_images):
         title = f'{image["file_name"]}   score ≥ {score_thr:g}'
         path = Path(image_root) / image['file_name']
-        picture = draw_file(path, cells, expected.get(image['id']), order, title)
-        paths.append(Path(out_dir) / f'{stem}.png')
+        picture = draw_file(path, cells, expected.get(image['id']), images.channel_order, title)
+        paths.append(Path(out_dir) / f'{images.names[image["id"]]}.png')
         write_picture(paths[-1], picture)
     return paths
 

@@ -15,14 +15,17 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from mmcell.coco.results import open_results
-from mmcell.evaluation.matching import Matches, find_overlap, match_cells
+from mmcell.coco.cells import true_cells
+from mmcell.coco.results import Result, open_results
+from mmcell.coco.threshold import DEFAULT_THRESHOLD
+from mmcell.evaluation.matching import find_overlap, match_cells
 from mmcell.io.files import write_bytes
-from mmcell.report.cells import Cells, ImageSet
 from mmcell.report.figures import draw_charts, line_style
+from mmcell.report.image_set import ImageSet
+from mmcell.report.reliability import draw_reliability
 from mmcell.report.scalars import read_run
 from mmcell.report.scores import score_results
-from mmcell.structures.cells import Cells as FoundCells
+from mmcell.structures.cells import NO_CLASS, Cells
 from mmcell.structures.outlines import smooth_rings
 from mmcell.visualization.palette import class_colour, halo_colour
 
@@ -39,14 +42,14 @@ _HIT, _WRONG, _ALARM = 0, 1, 2
 
 
 def write_report(
-    results: str | Path | Sequence[Mapping[str, Any]],
+    results: str | Path | Sequence[Result],
     out: str | Path,
     *,
     truth: str | Path | None = None,
     images: str | Path | None = None,
     image_root: str | Path | None = None,
     runs: Sequence[str | Path] = (),
-    score_thr: float = 0.3,
+    score_thr: float = DEFAULT_THRESHOLD,
     max_images: int = 20,
     title: str = 'Results',
 ) -> Path:
@@ -71,29 +74,33 @@ def write_report(
     """
     image_set = ImageSet.load(images or truth)
     where, results = open_results(results)
-    predicted = image_set.gather(results, where)
-    true = None if truth is None else image_set.truth(truth)
-    rows = [_row(image, predicted[image['id']], true and true[image['id']], score_thr) for image in image_set.images]
+    found = {image['id']: cells for image, cells in image_set.found(results, where=where)}
+    annotated = None if truth is None else image_set.truth(truth)
+    true = {} if annotated is None else {image_id: cells for image_id, cells, _ in true_cells(annotated)}
+    rows = [_row(image, found[image['id']], true.get(image['id']), score_thr) for image in image_set.images]
     rows.sort(key=lambda row: (-row['errors'], -row['predicted'], row['name']))
     shown = rows[:max_images]
     root = image_set.image_root if image_root is None else image_root
     for row in shown:
-        row['data'] = _describe_cells(row, predicted[row['id']], true and true[row['id']])
+        row['data'] = _describe_cells(row, found[row['id']], true.get(row['id']))
     left = PAGE_BYTES - sum(len(_to_json(row['data'])) for row in shown)
     budget = int(np.clip(left * _BASE64 / max(1, len(shown)), *_IMAGE_BYTES))
     for row in shown:
         row['data']['src'] = _data_uri(image_set.read(row['image'], root), budget)
+    scores = None if annotated is None else score_results(annotated, results, found, score_thr)
     page = _render(
         title=title,
         classes=[_describe_class(label, name) for label, name in enumerate(image_set.classes)],
         rows=rows,
         shown=shown,
-        has_truth=true is not None,
-        scores=score_results(truth, results, score_thr) if truth else None,
+        has_truth=annotated is not None,
+        scores=scores,
+        reliability=scores and Markup(draw_reliability(scores.calibration)),
         charts=[Markup(chart) for chart in draw_charts([read_run(run) for run in runs])],
         runs=[{'name': Path(run).resolve().name, **line_style(number)} for number, run in enumerate(runs)],
+        no_class=NO_CLASS,
         score_thr=score_thr,
-        num_cells=sum(map(len, predicted.values())),
+        num_cells=sum(row['predicted'] for row in rows),
     )
     write_bytes(out, page.encode())
     return Path(out)
@@ -104,17 +111,11 @@ def _row(image: Mapping[str, Any], predicted: Cells, true: Cells | None, score_t
     row = {'image': image, 'id': image['id'], 'name': image['file_name'], 'errors': 0, 'matches': None}
     row['predicted'] = int((predicted.scores >= score_thr).sum())
     if true is not None:
-        row['matches'] = _match(true, predicted)
+        row['matches'] = match_cells(find_overlap(true, predicted))
         row |= row['matches'].counts(predicted.scores, score_thr)
         row['errors'] = row['wrong'] + row['alarms'] + row['misses']
         row['share'] = row['errors'] / max(1, row['errors'] + row['hits'])
     return row
-
-
-def _match(true: Cells, predicted: Cells) -> Matches:
-    classes = [str(label) for label in range(max(true.labels.max(initial=0), predicted.labels.max(initial=0)) + 1)]
-    sides = (FoundCells.certain(cells.runs, cells.labels, classes, cells.scores) for cells in (true, predicted))
-    return match_cells(find_overlap(*sides))
 
 
 def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None) -> dict[str, Any]:
@@ -127,10 +128,11 @@ def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None
         'pred': {
             'd': _paths(predicted),
             'label': predicted.labels.tolist(),
-            'box': predicted.boxes.tolist(),
+            'box': predicted.masks.boxes.tolist(),
             # Not rounded: a cell at the very threshold must not cross it.
             'score': predicted.scores.tolist(),
             'state': [_HIT] * len(predicted),
+            'likely': _likely(predicted),
         },
         'truth': {'d': [], 'label': [], 'found': []},
     }
@@ -144,16 +146,30 @@ def _describe_cells(row: Mapping[str, Any], predicted: Cells, true: Cells | None
         data['truth'] = {
             'd': _paths(true),
             'label': true.labels.tolist(),
-            'box': true.boxes.tolist(),
+            'box': true.masks.boxes.tolist(),
             'found': matches.found.tolist(),
         }
     return data
 
 
+def _likely(cells: Cells) -> list[list[int]]:
+    """Of each cell every class, the last one for none of these, of 1 % or more and its per cents, the likeliest first.
+
+    In one flat list a cell, since most cells have one or two of them, be there hundreds of classes.
+    """
+    shares = np.rint(100 * cells.probabilities).astype(int)
+    owners, labels = np.nonzero(shares)
+    order = np.lexsort([-shares[owners, labels], owners])
+    owners, labels = owners[order], labels[order]
+    pairs = np.stack([labels, shares[owners, labels]], axis=1)
+    ends = np.searchsorted(owners, np.arange(1, len(cells)))
+    return [some.reshape(-1).tolist() for some in np.split(pairs, ends)[: len(cells)]]
+
+
 def _paths(cells: Cells) -> list[str]:
     """SVG path of each cell in half pixels, which canvas understands as it is."""
     paths = []
-    for rings in smooth_rings(cells.runs):
+    for rings in smooth_rings(cells.masks):
         steps = (' '.join(f'{dx} {dy}' for dx, dy in np.diff(ring, axis=0).tolist()) for ring in rings)
         paths.append(''.join(f'M{ring[0, 0]} {ring[0, 1]}l{step}z' for ring, step in zip(rings, steps)))
     return paths

@@ -49,7 +49,7 @@ class CellTable:
 
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path))
-            self._schema = self._table('', _no_cells(self._classes)).schema
+            self._schema = self._table('', Cells.none(self._classes)).schema
             metadata = {'geo': json.dumps(_GEO), 'classes': json.dumps(self._classes)}
             self._schema = self._schema.with_metadata(metadata)
             self._writer = stack.enter_context(
@@ -76,7 +76,3 @@ class CellTable:
         }
         columns['class'] = pyarrow.array(cells.columns()['class'], pyarrow.string())
         return pyarrow.table(columns)
-
-
-def _no_cells(classes: tuple[str, ...]) -> Cells:
-    return Cells.from_label_map(np.zeros((1, 1), dtype=np.uint8), [], classes)

@@ -93,6 +93,11 @@ class Cells:
             raise ValueError(f'{len(masks)} masks need as many labels and scores, not {len(labels)} and {len(scores)}')
         return cls(masks, labels, scores, np.eye(len(classes) + 1)[labels], tuple(classes))
 
+    @classmethod
+    def none(cls, classes: Sequence[str]) -> Cells:
+        """No cells of these classes, in an image of one pixel: what has the columns, but no rows."""
+        return cls.from_label_map(np.zeros((1, 1), dtype=np.uint8), [], classes)
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -170,20 +175,20 @@ class Cells:
     def columns(self) -> dict[str, NDArray[Any]]:
         """The cells as a table, a name and N values a column, as pandas, polars and pyarrow take it.
 
-        `id` (i + 1 as in :meth:`label_map`), `class`, `score`, `x` and `y` of the centre, `area`, the box as `x1`,
+        `id` (i + 1 as in :meth:`label_map`), `class`, `score`, `area`, `centroid_x` and `centroid_y`, the box as `x1`,
         `y1`, `x2`, `y2`, and `probability: <class>` of each class and of none of these.
 
         >>> cells = Cells.from_label_map(np.eye(2, dtype=int), [0], ('a', 'b'))
-        >>> {name: column.tolist() for name, column in cells.columns().items() if name in ('class', 'area', 'x')}
-        {'class': ['a'], 'x': [1.0], 'area': [2]}
+        >>> {name: column.tolist() for name, column in cells.columns().items() if name in ('class', 'area', 'x2')}
+        {'class': ['a'], 'area': [2], 'x2': [2]}
         """
         table = {
             'id': np.arange(1, len(self) + 1),
             'class': np.array(self.classes, dtype=object)[self.labels],
             'score': self.scores,
-            'x': self.centres[:, 0],
-            'y': self.centres[:, 1],
             'area': self.areas,
+            'centroid_x': self.centres[:, 0],
+            'centroid_y': self.centres[:, 1],
         }
         table |= dict(zip(('x1', 'y1', 'x2', 'y2'), self.boxes.T))
         return table | self.named_probabilities()

@@ -35,7 +35,8 @@ def find_overlap(true_map, pred_map, true_labels, pred_labels, pred_scores, void
 def measure(masks, labels, scores):
     areas = np.array([mask.sum() for mask in masks], dtype=np.int64)
     centres = np.array([np.argwhere(mask).mean(axis=0)[::-1] + 0.5 for mask in masks]).reshape(-1, 2)
-    return Table(areas, centres, labels, scores)
+    # No metric that is compared to these reads probabilities.
+    return Table(areas, centres, labels, scores, np.zeros((len(areas), 0)))
 
 
 def iou_matrix(overlap):

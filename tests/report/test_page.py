@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmcell.errors import InputError
+from mmcell.evaluation import evaluate_calibration
 from mmcell.report.page import _data_uri, write_report
 
 
@@ -20,17 +21,20 @@ def decode(uri):
 
 
 def write(dataset, tmp_path, **options):
-    return write_report(dataset.results, tmp_path / 'report.html', **options).read_text()
+    return write_report(dataset.results, tmp_path / 'report.html', score_thr=0.3, **options).read_text()
 
 
 def test_page_holds_all_it_needs(dataset, tmp_path):
     page = write(dataset, tmp_path, truth=dataset.truth)
-    assert not re.search(r'(src|href)=["\'](?!data:)', page)
-    assert not re.search(r'https?://|@import|url\(', page)
+    # Only what is in the page itself: data, and parts of its charts by their hash.
+    assert not re.search(r'(src|href)=["\'](?!data:|#)', page)
+    assert not re.search(r'https?://|@import|url\((?!#)', page)
     data = parse(page, 1)
     assert decode(data['src']).shape == (80, 120, 3)
-    assert len(data['pred']['d']) == 6
-    assert data['pred']['state'] == [0, 0, 0, 1, 2, 2]
+    # Of the six results, the last shows the cell of the one before it.
+    assert len(data['pred']['d']) == 5
+    assert data['pred']['state'] == [0, 0, 0, 1, 2]
+    assert data['pred']['likely'] == [[0, 90, 4, 10], [1, 80, 4, 20], [1, 70, 4, 30], [3, 60, 4, 40], [0, 50, 4, 50]]
     assert data['truth']['found'] == [0.9, 0.8, 0.7, 0.6, -1]
 
 
@@ -38,7 +42,7 @@ def test_outlines_enclose_the_masks(dataset, tmp_path):
     page = write(dataset, tmp_path, truth=dataset.truth)
     data = parse(page, 1)
     bitmaps = [bitmap for bitmap in dataset.bitmaps if bitmap.shape == (80, 120)]
-    for path, bitmap in zip(data['pred']['d'], bitmaps, strict=True):
+    for path, bitmap in zip(data['pred']['d'], bitmaps[:-1], strict=True):
         canvas = np.zeros((800, 1200), np.uint8)
         rings = []
         for ring in path.split('z')[:-1]:
@@ -69,6 +73,24 @@ def test_numbers(dataset, tmp_path):
     confusion = page.partition('id="confusion"')[2].partition('</table>')[0]
     counts = [int(number or 0) for number in re.findall(r'<td class[^>]*>(\d*)</td>', confusion)]
     assert np.array_equal(np.reshape(counts, (5, 5)), np.diag([1, 2, 2, 2, 0]))
+
+
+def test_calibration(dataset, tmp_path):
+    error = evaluate_calibration(dataset.truth, dataset.results, 0.3).error
+    page = write(dataset, tmp_path, truth=dataset.truth)
+    assert f'Expected calibration error {error:.3f} of\n        7 cells.' in page
+    assert f'Reliability diagram: expected calibration error {error:.3f} of 7 cells.' in page
+    assert 'Reliability' not in write(dataset, tmp_path, images=dataset.truth)
+    dataset.results = []
+    assert 'Expected calibration error – of' in write(dataset, tmp_path, truth=dataset.truth)
+
+
+def test_hundreds_of_classes_have_probabilities_of_a_few(dataset, tmp_path):
+    content = json.loads(dataset.truth.read_text())
+    content['categories'] = [{'id': number, 'name': f'c{number}'} for number in range(1, 301)]
+    dataset.truth.write_text(json.dumps(content))
+    dataset.results = [{**dataset.results[0], 'category_id': 299}]
+    assert parse(write(dataset, tmp_path, truth=dataset.truth), 1)['pred']['likely'] == [[298, 90, 300, 10]]
 
 
 def test_without_truth(dataset, tmp_path):
@@ -109,5 +131,6 @@ def test_tool(dataset, tmp_path, tool):
     out = tmp_path / 'page.html'
     done = tool('report', dataset.results_path, '--truth', dataset.truth, '--out', out)
     assert (done.status, done.err) == (0, '')
-    assert done.out.startswith(f'wrote {out}')
+    line, wrote = done.out.splitlines()
+    assert line.startswith('score threshold 0.5, since') and wrote.startswith(f'wrote {out}')
     assert tool('report', dataset.results_path, '--out', out).status == 2

@@ -65,7 +65,7 @@
     const { pred, truth } = data;
     cells = pred.d.map((d, i) => ({
       path: new Path2D(d), box: pred.box[i], label: pred.label[i], state: pred.state[i], from: pred.score[i], to: -1,
-      score: pred.score[i], iou: pred.iou?.[i], is: pred.state[i] === WRONG ? truth.label[pred.taken[i]] : null,
+      likely: pred.likely[i], score: pred.score[i], iou: pred.iou?.[i], is: pred.state[i] === WRONG ? truth.label[pred.taken[i]] : null,
     }));
     truth.d.forEach((d, i) => {
       const path = new Path2D(d), box = truth.box[i], label = truth.label[i], found = truth.found[i];
@@ -303,7 +303,11 @@
     if (cell.is !== null && cell.is !== undefined) parts.push(`truth ${config.classes[cell.is].name}`);
     if (cell.score !== undefined) parts.push(`score ${cell.score.toFixed(3)}`);
     if (cell.iou) parts.push(`IoU ${cell.iou.toFixed(2)}`);
-    return `${parts.join(', ')}, at ${Math.round(x + w / 2)}, ${Math.round(y + h / 2)}`;
+    const kinds = [...config.classes.map(({ name }) => name), config.noClass];
+    const likely = [];
+    for (let i = 0; i < (cell.likely?.length ?? 0); i += 2) likely.push(`${kinds[cell.likely[i]]} ${cell.likely[i + 1]} %`);
+    const at = `at ${Math.round(x + w / 2)}, ${Math.round(y + h / 2)}`;
+    return `${parts.join(', ')}, ${at}${likely.length ? `. Probabilities: ${likely.join(', ')}` : ''}`;
   }
 
   function choose(cell) {
