@@ -90,6 +90,27 @@ def test_format_only_needs_no_truth(case, tmp_path):
     assert json.loads((tmp_path / 'results.json').read_text()) == sort_results(results)
 
 
+def test_results_are_no_cells(case, tmp_path):
+    """Average precision and the submission keep what stands under two classes, to the last bit; counts do not."""
+    path, truth, results = case
+    others = [
+        {**result, 'category_id': result['category_id'] % 3 + 1, 'score': float(np.float32(0.9 * result['score']))}
+        for result in results
+    ]
+    twice = [*results, *others]
+    out_file = tmp_path / 'results.json'
+    config = {'type': 'DenseCocoMetric', 'ann_file': str(path), 'out_file': str(out_file)}
+    numbers = run(config, twice)
+    expected = evaluate_coco(truth, twice, backend='pycocotools').as_dict()
+    assert list(numbers.values()) == pytest.approx(list(expected.values()), nan_ok=True, rel=0, abs=1e-12)
+    written = out_file.read_bytes()
+    assert json.loads(written) == sort_results(twice)
+    run({**config, 'format_only': True}, twice)
+    assert out_file.read_bytes() == written
+    counts = [evaluate_cells(truth, some, 0).counts[:, 1].tolist() for some in (results, twice)]
+    assert counts[0] == counts[1]
+
+
 def test_images_that_were_not_predicted_count_as_missed(case):
     path, truth, results = case
     numbers = run({'type': 'DenseCocoMetric', 'ann_file': path}, results, images=2)

@@ -14,6 +14,7 @@
     { name: 'Missed', dash: [6, 4], width: 2.2, symbol: '−', fill: 0.3 },
     { name: 'Truth of the found', dash: [], width: 1, off: true, plain: true },
   ] : [{ name: 'Predicted', dash: [], width: 1.8 }];
+  const TOLD = 5;  // of the classes that a cell may be of, the likeliest
   const HALF_PIXELS = 2;  // of one pixel, the unit of the outlines
 
   const canvas = byId('canvas');
@@ -305,7 +306,8 @@
     if (cell.iou) parts.push(`IoU ${cell.iou.toFixed(2)}`);
     const kinds = [...config.classes.map(({ name }) => name), config.noClass];
     const likely = [];
-    for (let i = 0; i < (cell.likely?.length ?? 0); i += 2) likely.push(`${kinds[cell.likely[i]]} ${cell.likely[i + 1]} %`);
+    const end = Math.min(cell.likely?.length ?? 0, 2 * TOLD);
+    for (let i = 0; i < end; i += 2) likely.push(`${kinds[cell.likely[i]]} ${cell.likely[i + 1]} %`);
     const at = `at ${Math.round(x + w / 2)}, ${Math.round(y + h / 2)}`;
     return `${parts.join(', ')}, ${at}${likely.length ? `. Probabilities: ${likely.join(', ')}` : ''}`;
   }
