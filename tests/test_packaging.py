@@ -114,7 +114,7 @@ def test_another_repository_inherits_and_builds(installed, tmp_path):
         'mask head': 'mmcell.models.boxed_mask_head',
         'data': 'elsewhere/',
         'pipeline': 'LoadCellImage LoadCellAnnotations LimitLongEdge ChainedResize RandomFlip PackDetInputs',
-        'hooks': '7',
+        'hooks': '8',
         'hub': 'CBAMResNet',
         'hub by name': '18',
     }

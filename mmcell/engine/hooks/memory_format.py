@@ -13,17 +13,16 @@ from mmengine.runner import Runner
 class ChannelsLastHook(Hook):
     """Trains with `channels_last` weights on a CPU, so that all channels of a pixel lie together in memory.
 
-    The convolutions of oneDNN then need not turn what they read and write, and hand the layout on. Nothing is learned
-    otherwise, except for the last bits of sums; checkpoints load into models of either layout. The RoI extractor of the
-    model has to take any layout, as :class:`mmcell.models.dense_roi_extractor.DenseRoIExtractor` does: with another one
-    the model stays as it is. So it does on accelerators and in several processes, where nobody has measured.
+    The convolutions of oneDNN then need not turn what they read and write, and hand the layout on. Losses and gradients
+    are the same but for the last bits of sums; checkpoints load into models of either layout, and predict contiguously.
+    The RoI extractor of the model has to take any layout, as
+    :class:`mmcell.models.dense_roi_extractor.DenseRoIExtractor` does: with another one the model stays as it is. So it
+    does on accelerators, where nobody has measured, and in several processes: what synchronises their gradients has
+    been told another layout.
     """
 
-    #: Before any hook copies the weights.
-    priority = 'VERY_HIGH'
-
-    def before_run(self, runner: Runner) -> None:
-        """Turn the weights, in place."""
+    def before_train(self, runner: Runner) -> None:
+        """Turn the weights in place, once they are initialised: in another layout a seed would draw other ones."""
         model = runner.model
         on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
         if on_cpu and get_world_size() == 1 and takes_any_layout(model):
