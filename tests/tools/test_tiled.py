@@ -97,6 +97,8 @@ def test_windows_give_what_whole_images_give(work, tool):
         assert all((image['height'], image['width']) == (64, 64) for image in listing)
         names = {image['id']: Path(image['file_name']).name for image in listing}
         cells = json.loads(Path(f'{results}.json').read_text())
+        for cell in cells:
+            cell.pop('probabilities', None)  # no submission has them
         found.append(sorted((names[cell.pop('image_id')], str(cell)) for cell in cells))
     assert found[0] == found[1] and len(found[0]) > 10
     assert len(list(Path('windows/overlays').glob('*.png'))) == 2
