@@ -32,7 +32,7 @@ class InputError(Exception):
 
 
 class InputErrors(Exception):
-    """Several independent input errors, so that a user mends all of them in one go.
+    """Several independent input errors, so that a user fixes all of them in one go.
 
     Args:
         errors: At least one :class:`InputError`.

@@ -17,10 +17,10 @@ def install() -> None:
     from mmcell.compat.devices import allow_no_device
     from mmcell.compat.messages import silence
     from mmcell.compat.quick_start import log_without_torch
-    from mmcell.compat.torchvision import mend_torchvision
+    from mmcell.compat.torchvision import fix_torchvision
 
     silence()
     log_without_torch()
-    mend_torchvision()
+    fix_torchvision()
     load_safely()
     allow_no_device()

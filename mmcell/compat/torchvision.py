@@ -12,7 +12,7 @@ from mmcell.errors import InputError
 _KEPT = []  # torch forgets operators when their library is deleted
 
 
-def mend_torchvision() -> None:
+def fix_torchvision() -> None:
     """From now on torchvision can be imported whatever torch it is compiled for; costs nothing until it is.
 
     PyPI's torchvision is compiled for PyPI's torch, which is the CUDA one. Beside another build of the same version,

@@ -85,7 +85,7 @@ class ClassTiff(Layout):
             path = self.source / image.file_name
             if path.name in found and (size := read_size(path)) != image.size:
                 problem = f'is {size[1]} x {size[0]}, but {listing.name} says {image.size[1]} x {image.size[0]}'
-                errors.append(InputError(path, problem, 'restore the file or mend the entry'))
+                errors.append(InputError(path, problem, 'restore the file or fix the entry'))
         raise_all(errors)
         return sorted(images, key=lambda image: image.id)
 

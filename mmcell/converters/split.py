@@ -110,7 +110,7 @@ def _group(name: str, group_by: str | None) -> str:
     try:
         match = re.search(group_by, name)
     except re.error as error:
-        raise InputError('--group-by', f'{group_by!r} is not a regular expression ({error})', 'mend it') from None
+        raise InputError('--group-by', f'{group_by!r} is not a regular expression ({error})', 'fix it') from None
     if match is None:
         raise InputError('--group-by', f'{group_by!r} does not match the image {name}', 'widen the expression')
     key = match[1] if match.re.groups else match[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from PIL.PngImagePlugin import PngImageFile
 from mmcell.errors import InputError
 from mmcell.io.files import check_file, read_bytes
 from mmcell.io.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from typing import Self  # Python 3.11
 
 Alpha = Literal['straight', 'premultiplied', 'unknown']
 

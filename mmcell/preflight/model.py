@@ -38,7 +38,7 @@ def build_model(config: Config) -> nn.Module:
         except Exception as error:
             reason = f'{type(error).__name__}: {error}'[:300]
             problem = f'has a model that cannot be built ({reason})'
-            raise InputError(title(config), problem, 'mend the config') from None
+            raise InputError(title(config), problem, 'fix the config') from None
 
 
 def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError]:

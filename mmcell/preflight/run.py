@@ -1,4 +1,4 @@
-"""All checks of a training and of a test, in the order in which one would mend what they find."""
+"""All checks of a training and of a test, in the order in which one would fix what they find."""
 
 from __future__ import annotations
 

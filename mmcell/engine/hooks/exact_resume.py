@@ -34,7 +34,7 @@ class ExactResumeHook(Hook):
     unless the sampler is mmengine's `InfiniteSampler`, mmengine loads and drops them). It does not hold for transforms
     that keep something from one sample to the next, as mmdet's `CachedMosaic` and `CachedMixUp` do.
 
-    The seeds also mend what mmengine does with `persistent_workers=False`: its workers start every epoch with the same
+    The seeds also fix what mmengine does with `persistent_workers=False`: its workers start every epoch with the same
     seed, so that the draws of the first epoch come again and again.
     """
 
