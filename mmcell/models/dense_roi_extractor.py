@@ -52,5 +52,11 @@ class DenseRoIExtractor(SingleRoIExtractor):
         return roi_align(feats, rois, level_of, scales, layer.output_size, layer.sampling_ratio, layer.aligned)
 
 
+def takes_any_layout(model: torch.nn.Module) -> bool:
+    """Whether no operator of a model takes its input for contiguous, as those of mmcv do unless we see to it."""
+    safe = {id(layer) for part in model.modules() if isinstance(part, DenseRoIExtractor) for layer in part.modules()}
+    return all(id(part) in safe for part in model.modules() if type(part).__module__.startswith('mmcv.ops'))
+
+
 def _is_plain(layer: torch.nn.Module) -> bool:
     return type(layer) is RoIAlign and layer.pool_mode == 'avg' and not layer.use_torchvision

@@ -15,6 +15,8 @@ from torch import nn
 
 from mmcell.config import title
 from mmcell.errors import InputError
+from mmcell.models.dense_roi_extractor import takes_any_layout
+from mmcell.models.timm_backbone import TimmBackbone
 
 
 def build_model(config: Config) -> nn.Module:
@@ -60,6 +62,20 @@ def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError
         cure = f'--cfg-options {" ".join(f"{key}={len(classes)}" for key in wrong)}'
         errors.append(InputError(title(config), problem, cure))
     return errors
+
+
+def check_layouts(config: Config, model: nn.Module) -> list[InputError]:
+    """Refuse mmcv's operators behind a backbone of timm, whose features may be `channels_last`: they read other pixels.
+
+    Args:
+        config: The config.
+        model: What it describes.
+    """
+    if takes_any_layout(model) or not any(isinstance(part, TimmBackbone) for part in model.modules()):
+        return []
+    problem = "reads features of TimmBackbone, which may be channels_last, with mmcv's operators, which then go wrong"
+    cure = "set type='DenseRoIExtractor' for bbox_roi_extractor and mask_roi_extractor, and no deformable convolutions"
+    return [InputError(title(config), problem, cure)]
 
 
 def _find_num_classes(value: Any, where: str, in_head: bool = False) -> Iterator[tuple[str, int]]:

@@ -22,7 +22,7 @@ from mmcell.preflight.annotations import check_annotations
 from mmcell.preflight.arguments import check_arguments
 from mmcell.preflight.disk import check_disk
 from mmcell.preflight.images import check_images, read_sizes
-from mmcell.preflight.model import build_model, check_num_classes
+from mmcell.preflight.model import build_model, check_layouts, check_num_classes
 from mmcell.preflight.pretrained import check_pretrained
 from mmcell.preflight.splits import Split, check_splits, read_splits
 
@@ -151,7 +151,10 @@ def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> An
     sound = not any(error.problem.startswith('model') for error in report.errors)
     if splits:
         report.errors += check_num_classes(config, splits[0].classes)
-    return _collect(report, build_model, config) if sound else None
+    model = _collect(report, build_model, config) if sound else None
+    if model is not None:
+        report.errors += check_layouts(config, model)
+    return model
 
 
 def _check_checkpoint(

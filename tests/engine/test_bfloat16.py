@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
 from mmcell.engine import launch
-from mmcell.engine.hooks.memory_format import takes_any_layout
 from mmcell.errors import InputError
-from mmcell.models.dense_roi_extractor import DenseRoIExtractor
+from mmcell.models.dense_roi_extractor import DenseRoIExtractor, takes_any_layout
 
 BATCHES, EPOCHS, COUNTS = 5, 3, 2
 LAYER = dict(type='RoIAlign', output_size=7, sampling_ratio=0)

@@ -17,7 +17,7 @@ from mmcell.engine.weights import check_recorded_classes, check_weights
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.preflight.disk import check_disk, count_checkpoints, estimate_checkpoint
-from mmcell.preflight.model import build_model
+from mmcell.preflight.model import build_model, check_layouts
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
@@ -102,6 +102,19 @@ def test_recorded_classes():
 def test_model_that_cannot_be_built():
     with pytest.raises(InputError, match=r'has a model that cannot be built \(AssertionError'):
         build_model(load_config(CONFIG, {'model.neck.num_outs': 1}))
+
+
+@pytest.mark.parametrize('kind', ['bbox', 'mask'])
+def test_an_extractor_that_expects_another_layout(kind):
+    """timm's ConvNeXt gives channels_last features, which mmcv's RoIAlign would take for contiguous."""
+    path, base = ROOT / 'configs/cell/mask_rcnn_aug_convnextv2.py', ROOT / 'configs/small/mask_rcnn_aug.py'
+    config = load_config(path, base=base)
+    assert not check_layouts(config, build_model(config))
+    config.model.roi_head[f'{kind}_roi_extractor'].type = 'SingleRoIExtractor'
+    (error,) = check_layouts(config, build_model(config))
+    assert 'mask_rcnn_aug_convnextv2.py' in str(error) and 'channels_last' in str(error)
+    plain = load_config(CONFIG, {f'model.roi_head.{kind}_roi_extractor.type': 'SingleRoIExtractor'})
+    assert not check_layouts(plain, build_model(plain))
 
 
 class Program:

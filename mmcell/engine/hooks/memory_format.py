@@ -8,6 +8,8 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmcell.models.dense_roi_extractor import takes_any_layout
+
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
@@ -27,12 +29,3 @@ class ChannelsLastHook(Hook):
         on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
         if on_cpu and get_world_size() == 1 and takes_any_layout(model):
             model.to(memory_format=torch.channels_last)
-
-
-def takes_any_layout(model: torch.nn.Module) -> bool:
-    """Whether no operator of the model takes its input for contiguous, which those of mmcv do."""
-    from mmcell.models.dense_roi_extractor import DenseRoIExtractor
-
-    safe = {id(layer) for part in model.modules() if isinstance(part, DenseRoIExtractor) for layer in part.modules()}
-    compiled = [part for part in model.modules() if type(part).__module__.startswith('mmcv.ops')]
-    return all(id(part) in safe for part in compiled)
