@@ -42,8 +42,8 @@ def resolve(
 
     - 'nms': the best first, each that is still there removes those that agree with it, of whatever class (IoU of the
       masks of at least `iou_thr`);
-    - 'votes': as 'nms', but what was removed votes for the class of the one that it agrees with most. The class of a
-      cell is the most probable one, and its score the probability that it is of any class;
+    - 'votes': as 'nms', but what was removed votes for the one that it agrees with most. The score of a cell is the sum
+      of the highest score under each class among its results, at most 1; its class is the most probable one;
     - 'fused', the default, which did best on CoNSeP (docs/results.md): as 'votes', and the mask is the pixels to which
       at least half of the votes go, weighted by score;
     - 'score': the best first, each takes its pixels; one is left out if better ones have taken more than `max_taken` of
@@ -57,7 +57,7 @@ def resolve(
     stand for the cell: its own and those that were left out and agree with it best. Where these sum up to more than 1,
     which results of one softmax cannot, they are divided by their sum; the rest up to 1 is the share of "none of
     these". With `probabilities`, a cell has its own, and in 'votes' and 'fused' the mean over its results, weighted by
-    score.
+    score; scores do not depend on them, so that the same cells are found with and without.
 
     Args:
         masks: N masks, which may overlap; those without pixels are left out.
@@ -102,7 +102,7 @@ def resolve(
     if way in ('votes', 'fused'):
         probabilities = voted if probabilities is None else _mean(probabilities, groups, scores, len(kept))
         weights, found = scores, masks.select(kept)
-        scores, labels = 1 - probabilities[:, -1], probabilities[:, :-1].argmax(axis=1)
+        scores, labels = 1 - voted[:, -1], probabilities[:, :-1].argmax(axis=1)
         if way == 'fused':
             member = np.flatnonzero(groups >= 0)
             shares = vote_shares(weights[member], groups[member])

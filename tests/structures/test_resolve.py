@@ -69,14 +69,14 @@ def slowly(masks, scores, labels, probabilities, way, max_taken, iou_thr, parts)
             best[labels[j]] = max(best[labels[j]], scores[j])
         shares = [scores[j] for j in members] if any(scores[members]) else [1.0] * len(members)
         shares = np.array(shares) / sum(shares)
+        total = best.sum()
         if probabilities is None:
-            total = best.sum()
             row = np.append(best / max(1, total), max(0, 1 - total))
         else:
             row = shares @ probabilities[members] if way in ('votes', 'fused') else probabilities[i]
         mask, label, score = masks[i], labels[i], scores[i]
         if way in ('votes', 'fused'):
-            label, score = row[:-1].argmax(), 1 - row[-1]
+            label, score = row[:-1].argmax(), 1 - max(0, 1 - total)
         if way == 'fused':
             votes = np.tensordot(np.rint(shares * 2**40), masks[members], 1)
             mask = (votes > 0) & (2 * votes >= np.rint(shares * 2**40).sum())
