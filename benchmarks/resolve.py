@@ -8,14 +8,14 @@ one set. Every way is shown at the threshold of its own highest PQ on these very
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mmcell.cli.command import Parser, run
 from mmcell.coco.results import Result
+from mmcell.coco.schema import read_results
 from mmcell.coco.truth import Truth, pool_truths
 from mmcell.evaluation.nuclei import THRESHOLDS, CellScores, evaluate_thresholds
-from mmcell.io.files import read_json
 from mmcell.structures.resolve import WAYS
 
 #: What is compared: arguments of :func:`mmcell.structures.resolve.resolve`.
@@ -71,14 +71,16 @@ def format_row(row: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        __doc__, 'python -m benchmarks.resolve work_dirs/run/test/val-results.json data/cell/annotations/val.json'
+    )
     parser.add_argument('files', nargs='+', metavar='RESULTS TRUTH')
     parser.add_argument('--all', action='store_true', help='show all thresholds')
     args = parser.parse_args(argv)
     if len(args.files) % 2:
         parser.error('give results and truth in pairs')
     truth = pool_truths(args.files[1::2])
-    results = [result for path in args.files[::2] for result in read_json(path)]
+    results = [result for path in args.files[::2] for result in read_results(path)]
     print(f'| {" | ".join(COLUMNS)} |\n{"| --- " * len(COLUMNS)}|')
     for rows in compare_ways(truth, results):
         for row in rows if args.all else [max(rows, key=lambda row: row['PQ'])]:
@@ -86,4 +88,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(main)

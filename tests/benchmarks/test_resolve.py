@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks.resolve import CANDIDATES, COLUMNS, compare_ways, main
+from mmcell.cli.command import run
 from mmcell.coco.truth import load_truth
 from mmcell.evaluation import evaluate_cells, pick_threshold
 
@@ -31,3 +32,15 @@ def test_the_table_shows_each_way_at_its_best_threshold(random_case, tmp_path, c
         assert float(line.split('|')[2]) == pytest.approx(pick_threshold(truth, results, **how))
     with pytest.raises(SystemExit):
         main([str(files[0])])
+
+
+@pytest.mark.parametrize('content', [None, '{}', '[1]', '['])
+def test_a_bad_file_is_one_line(content, random_case, tmp_path, capsys):
+    files = tmp_path / 'results.json', tmp_path / 'truth.json'
+    files[1].write_text(json.dumps(random_case(5)[0]))
+    if content is not None:
+        files[0].write_text(content)
+    with pytest.raises(SystemExit) as stop:
+        run(main, [str(path) for path in files])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and line.startswith(f'error: {files[0]}: ')
