@@ -27,7 +27,7 @@ from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.images import ChannelOrder, as_rgb, read_image, read_size
-from mmcell.io.windows import ImageWindows
+from mmcell.io.slide import Slide
 from mmcell.models.wrapper import DetectorWrapper
 from mmcell.structures.cells import Cells
 
@@ -221,10 +221,10 @@ def predict_large(
     Raises:
         InputError: If the image cannot be read.
     """
-    with ImageWindows(path, channel_order) as image, torch.no_grad():
+    with Slide(path, channel_order) as image, torch.no_grad():
 
         def cut(x1: int, y1: int, x2: int, y2: int) -> Tensor:
-            bgr = np.ascontiguousarray(image.read(x1, y1, x2, y2)[..., ::-1].transpose(2, 0, 1))
+            bgr = np.ascontiguousarray(image.read(x1, y1, x2 - x1, y2 - y1)[..., ::-1].transpose(2, 0, 1))
             data = dict(inputs=[torch.from_numpy(bgr)], data_samples=None)
             # The preprocessor pads, which is for the detector to do once the tile has been enlarged.
             return network.data_preprocessor(data, training=False)['inputs'][0, :, : y2 - y1, : x2 - x1]

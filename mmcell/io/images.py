@@ -46,12 +46,13 @@ def read_image_and_opacity(path: str | Path, channel_order: ChannelOrder = 'rgb'
     return np.ascontiguousarray(pixels[..., ::-1] if channel_order == 'bgr' else pixels), opaque
 
 
-def open_stored(path: str | Path, max_pixels: int) -> Stored:
+def open_stored(path: str | Path, max_pixels: int, level: int = 0) -> Stored:
     """Open a TIFF, PNG or JPEG, and check its header.
 
     Args:
         path: The file; its format is told from its first bytes, not from its name.
         max_pixels: How many pixels a TIFF may have; others are always read as a whole.
+        level: Which level of a pyramid; other files than TIFF have one.
 
     Raises:
         InputError: If it is none of them, or its header says that it cannot be read.
@@ -60,7 +61,7 @@ def open_stored(path: str | Path, max_pixels: int) -> Stored:
     if read_bytes(path, 4) in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
         from mmcell.io.tiff import TiffPixels  # tifffile takes long to import.
 
-        return TiffPixels(path, max_pixels)
+        return TiffPixels(path, max_pixels, level)
     return Picture(path)
 
 

@@ -6,8 +6,11 @@ The limits lie far above real data and within what a machine that trains has.
 #: Pixels of an image or a label map that is read as a whole; as float32 a larger one would not fit into memory.
 MAX_PIXELS = 2**29
 
-#: Pixels of an image that is read window by window, and of one that masks belong to: COCO's RLE counts in 32 bits.
+#: Pixels of an image that masks belong to: COCO's RLE counts in 32 bits.
 MAX_MASK_PIXELS = 2**32 - 1
+
+#: Pixels of a slide, whose cells are found region by region: a metre of glass at 0.25 microns a pixel has fewer.
+MAX_SLIDE_PIXELS = 2**40
 
 #: Bytes of all pixels of one file as stored: `MAX_PIXELS` of RGBA at 16 bits, or of ids as float64.
 MAX_IMAGE_BYTES = 2**32

@@ -30,12 +30,17 @@ PICTURES = {b'\x89PNG\r\n\x1a\n': PngImageFile, b'\xff\xd8\xff': JpegImageFile}
 #: How many bytes of pixels one byte of a PNG or JPEG can stand for at most, see :data:`mmcell.io.tiff.MAX_RATIOS`.
 _MAX_RATIO = 2**11
 
+#: Microns per pixel of a microscope. What files say beyond that is about printing: 72 dots an inch are 353.
+_MPP = 0.01, 10.0
+
 
 class Stored(ABC):
     """Pixels of an open file as it stores them, turned as it says that they are to be shown.
 
     Attributes:
         size: Height and width in pixels, as shown.
+        levels: Heights and widths of all levels, the largest first; those of a pyramid are read one by one.
+        mpp: Microns per pixel of the largest level, where the file says so.
         bits: Bits of a channel, or None where the type of the pixels says it.
         white_is_zero: Whether the lowest number of a grey picture is white.
         alpha: What a second or fourth channel is.
@@ -43,6 +48,7 @@ class Stored(ABC):
     """
 
     kind: ClassVar[str]
+    mpp: float | None = None
     bits: int | None = None
     white_is_zero: bool = False
     alpha: Alpha = 'straight'
@@ -54,6 +60,7 @@ class Stored(ABC):
         self._across = orientation in (5, 6, 7, 8)
         self._mirrored, self._upside_down = orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
         self.size = shape[::-1] if self._across else shape
+        self.levels = [self.size]
 
     def __enter__(self) -> Self:
         return self
@@ -171,6 +178,19 @@ def check_ratio(path: Path, pixel_bytes: int, stored_bytes: int, max_ratio: int)
     """
     if pixel_bytes > max_ratio * stored_bytes:
         raise InputError(path, 'holds fewer pixels than its header says', RESTORE)
+
+
+def square_mpp(path: Path, across: float, down: float) -> float | None:
+    """Microns per pixel that a file gives for its width and its height; None for what no microscope has.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if not _MPP[0] <= min(across, down) <= max(across, down) <= _MPP[1]:
+        return None
+    if max(across, down) > 1.02 * min(across, down):
+        raise InputError(path, f'has pixels of {across:g} x {down:g} microns', 'resample it to square ones')
+    return (across + down) / 2
 
 
 def unreadable(path: Path, kind: str, error: Exception) -> InputError:

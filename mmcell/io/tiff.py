@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import math
+import re
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,10 +14,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from mmcell.errors import InputError
 from mmcell.io.limits import MAX_IMAGE_BYTES, MAX_PIXELS
-from mmcell.io.stored import RESTORE, Stored, check_ratio, check_size, unreadable
+from mmcell.io.stored import RESTORE, Stored, check_ratio, check_size, square_mpp, unreadable
 
 #: Compressions that we read, and how many bytes one byte of each can stand for at most. Others have no such bound, or
 #: decoders that take more memory than the pixels.
@@ -28,42 +31,67 @@ MAX_RATIOS = {
     32773: 2**7,  # PackBits
     33005: 2**20,  # JPEG 2000 as Aperio stores it, RGB; empty packets: no bound worth the name
     34712: 2**20,  # JPEG 2000
+    34927: 2**20,  # WebP under its older number; a tile of one colour takes thirty bytes
+    50001: 2**20,  # WebP
     50000: 2**15,  # Zstandard: blocks of 128 KiB in 4 bytes
 }
 
 #: Compressions whose data bring a header of their own, which decoders believe instead of the file's.
-_OWN_HEADERS = {7: JpegImageFile, 33005: Jpeg2KImageFile, 34712: Jpeg2KImageFile}
+_OWN_HEADERS = {
+    7: JpegImageFile,
+    33005: Jpeg2KImageFile,
+    34712: Jpeg2KImageFile,
+    34927: WebPImageFile,
+    50001: WebPImageFile,
+}
 
+# Their decoders give RGB where colours are stored as YCbCr.
+_TO_RGB = (7, 34927, 50001)
 _GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
+
+#: Microns of what files give lengths in.
+_MICRON = ('µm', 'μm', '\\u00B5m', 'um', 'micron', 'microns')
+_UNITS = {'nm': 1e-3, 'mm': 1e3, 'cm': 1e4, **dict.fromkeys(_MICRON, 1.0)}
+# A slide has some ten levels, a label and an overview.
+_MAX_PAGES = 64
 
 # Decoded strips or tiles that are kept: those of a row of windows, so that each is decoded once or twice.
 _CACHE_BYTES = 1 << 28
 
 
 class TiffPixels(Stored):
-    """The one picture of a TIFF file; strips or tiles are decoded as windows need them.
+    """The one picture of a TIFF file, or a level of it; strips or tiles are decoded as windows need them.
 
-    Where it is uncompressed and in one piece it is memory-mapped. Of decoded strips or tiles 256 MiB are kept.
+    A picture may be stored several times, smaller and smaller (a pyramid), and an Aperio file may hold a thumbnail, a
+    label and an overview of the glass, which are passed over. Where it is uncompressed and in one piece it is
+    memory-mapped. Of decoded strips or tiles 256 MiB are kept. (tifffile itself reads parts of a picture through zarr
+    alone, which nothing else here needs.)
 
     Args:
         path: The file.
         max_pixels: How many pixels the picture may have.
+        level: Which of the :attr:`levels`.
 
     Raises:
-        InputError: If there are no or several pages, the picture is too large or of a kind that we do not read, or the
-            file ends before its pixels do.
+        InputError: If there are no or several pictures, the picture is too large or of a kind that we do not read, or
+            the file ends before its pixels do.
     """
 
     kind = 'TIFF'
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
+    def __init__(self, path: Path, max_pixels: int, level: int = 0) -> None:
         self._file: tifffile.TiffFile | None = None
         self._cache: OrderedDict[int, NDArray] = OrderedDict()
         self._mapped: NDArray | None = None
         try:
-            self._file = tifffile.TiffFile(path)
-            page = self._page = _check_header(path, self._file, max_pixels)
-            super().__init__(path, (page.imagelength, page.imagewidth), page.tags.valueof(274, default=1))
+            # As OME-TIFF it could lead to other files.
+            self._file = tifffile.TiffFile(path, is_ome=False)
+            pages = _levels(path, self._file)
+            page = self._page = _check_header(path, pages[level], max_pixels)
+            super().__init__(path, (page.imagelength, page.imagewidth), pages[0].tags.valueof(274, default=1))
+            sizes = [(each.imagelength, each.imagewidth) for each in pages]
+            self.levels = [size[::-1] if self._across else size for size in sizes]
+            self.mpp = _microns_per_pixel(path, pages[0])
             self.bits = page.bitspersample
             self.white_is_zero = page.photometric == 0
             self.alpha = _alpha(path, page)
@@ -134,14 +162,55 @@ def _alpha(path: Path, page: tifffile.TiffPage) -> str:
     return kinds.get(page.extrasamples[0] if page.extrasamples else None, 'unknown')
 
 
-def _check_header(path: Path, tiff: tifffile.TiffFile, max_pixels: int) -> tifffile.TiffPage:
-    """The only page of an open file, with whole numbers for all that sizes are computed from."""
-    page = _first_page(path, tiff)
-    if len(tiff.pages) != 1:
-        raise InputError(path, f'holds {len(tiff.pages)} pages', 'save one picture a file')
+def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
+    """The pages of the one picture of an open file, the largest first."""
+    first, count = _first_page(path, tiff), len(tiff.pages)
+    if count == 1 and not first.subifds:
+        return [first]
+    if count <= _MAX_PAGES:
+        series = tiff.series
+        pages = [level.pages[0].aspage() for level in series[0].levels]
+        one = math.prod(series[0].shape) == math.prod(pages[0].shape)
+        # What else is in an Aperio file are a thumbnail, a label and an overview.
+        if one and (len(series) == 1 or series[0].kind == 'svs'):
+            return pages
+    raise InputError(path, f'holds {count} pages', 'save one picture a file')
+
+
+def _microns_per_pixel(path: Path, page: tifffile.TiffPage) -> float | None:
+    """What Aperio's description, OME-XML, ImageJ's description or the resolution in the tags says."""
+    text = page.description[: 2**20]
+    across = down = 0.0
+    if found := re.search(r'\bMPP\s*=\s*([\d.]+)', text):
+        across = down = _number(found[1])
+    elif found := re.search(r'<(?:\w+:)?Pixels\b[^>]*>', text):
+        across, down = (_ome_size(html.unescape(found[0]), axis) for axis in 'XY')
+    else:
+        unit = {2: 25400.0, 3: 1e4}.get(page.resolutionunit)
+        if page.resolutionunit == 1 and (named := re.search(r'^unit=(\S+)', text, re.MULTILINE)):
+            unit = _UNITS.get(named[1])
+        if unit and min(page.resolution) > 0:
+            across, down = (unit / number for number in page.resolution)
+    return square_mpp(path, across, down)
+
+
+def _ome_size(element: str, axis: str) -> float:
+    size, unit = (re.search(rf'\bPhysicalSize{axis}{what}="([^"]+)"', element) for what in ('', 'Unit'))
+    return _number(size[1]) * _UNITS.get(unit[1] if unit else 'µm', 0) if size else 0.0
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _check_header(path: Path, page: tifffile.TiffPage, max_pixels: int) -> tifffile.TiffPage:
+    """A page of an open file, with whole numbers for all that sizes are computed from."""
+    _check_sizes(path, page)
     known = (*_GREY, _RGB, _PALETTE, None)
-    # Decoders of JPEG turn YCbCr into RGB, others leave it.
-    if page.photometric not in known and (page.photometric, page.compression) != (_YCBCR, 7):
+    if page.photometric not in known and (page.photometric != _YCBCR or page.compression not in _TO_RGB):
         name = getattr(page.photometric, 'name', page.photometric)
         raise InputError(path, f'stores colours as {name}', 'save it as grey, RGB or RGBA')
     if page.compression not in MAX_RATIOS:
@@ -156,7 +225,7 @@ def _check_header(path: Path, tiff: tifffile.TiffFile, max_pixels: int) -> tifff
         raise InputError(path, f'has the shape {page.shaped}', 'save it as one picture without depth')
     if page.planarconfig not in (1, 2):
         raise InputError(path, f'has the planar configuration {page.planarconfig}', RESTORE)
-    if page.nbytes > MAX_IMAGE_BYTES:
+    if page.nbytes > MAX_IMAGE_BYTES and max_pixels <= MAX_PIXELS:
         raise InputError(path, f'holds {page.nbytes} bytes of pixels', f'cut it to at most {MAX_IMAGE_BYTES} bytes')
     if page.compression == 1:
         page.predictor = (
@@ -170,12 +239,15 @@ def _first_page(path: Path, tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """The first page of an open file, with whole numbers for its size."""
     if not tiff.pages:
         raise InputError(path, 'is truncated or holds no picture', RESTORE)
-    page = tiff.pages.first
+    _check_sizes(path, tiff.pages.first)
+    return tiff.pages.first
+
+
+def _check_sizes(path: Path, page: tifffile.TiffPage) -> None:
     sizes = [page.imagelength, page.imagewidth, page.samplesperpixel]
     sizes += [page.tilelength, page.tilewidth] if page.is_tiled else [page.rowsperstrip]
     if any(not isinstance(size, int) or size < 1 for size in sizes):
         raise InputError(path, 'has a header without sizes', RESTORE)
-    return page
 
 
 def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io.files import write_bytes
 from mmcell.io.images import ChannelOrder, read_image
-from mmcell.io.windows import read_shrunk
+from mmcell.io.slide import read_shrunk
 from mmcell.report.image_set import ImageSet
 from mmcell.structures.cells import Cells
 from mmcell.structures.outlines import smooth_rings

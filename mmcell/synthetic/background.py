@@ -7,11 +7,11 @@ from scipy.ndimage import distance_transform_edt
 
 from mmcell.synthetic.fields import fibres, ramp, smooth_noise
 from mmcell.synthetic.frame import local_grid, window_around
+from mmcell.synthetic.glass import Glass
 from mmcell.synthetic.layout import EPITHELIAL, Cell, Glands
-from mmcell.synthetic.slide import Slide
 
 
-def paint_stroma(rng: np.random.Generator, slide: Slide) -> np.ndarray:
+def paint_stroma(rng: np.random.Generator, slide: Glass) -> np.ndarray:
     """Paint pink collagen in wavy bundles, with pale clefts between them.
 
     Returns:
@@ -28,7 +28,7 @@ def paint_stroma(rng: np.random.Generator, slide: Slide) -> np.ndarray:
     return direction
 
 
-def paint_glands(slide: Slide, glands: Glands, cells: list[Cell]) -> None:
+def paint_glands(slide: Glass, glands: Glands, cells: list[Cell]) -> None:
     """Paint violet cytoplasm with faint borders between its cells, a basement membrane, and the white lumen."""
     apical = ramp(glands.lumen + 10, 16.0)
     granular = 0.02 * slide.foam + 0.012 * slide.grain
@@ -42,7 +42,7 @@ def paint_glands(slide: Slide, glands: Glands, cells: list[Cell]) -> None:
 
 
 def paint_distractors(
-    rng: np.random.Generator, slide: Slide, glands: Glands, cells: list[Cell], direction: np.ndarray
+    rng: np.random.Generator, slide: Glass, glands: Glands, cells: list[Cell], direction: np.ndarray
 ) -> None:
     """Paint red blood cells and thin fibrocyte nuclei in the free stroma; neither is labelled.
 
@@ -71,7 +71,7 @@ def paint_distractors(
 
 
 def _paint_fibrocyte(
-    rng: np.random.Generator, slide: Slide, free: np.ndarray, y: float, x: float, angle: float
+    rng: np.random.Generator, slide: Glass, free: np.ndarray, y: float, x: float, angle: float
 ) -> None:
     window = window_around(y, x, 14, slide.size)
     across, along = local_grid(window, y, x, angle)
@@ -82,7 +82,7 @@ def _paint_fibrocyte(
         slide.cover(ramp(1 - distance, 0.5), hematoxylin, 0.17, window)
 
 
-def _paint_red_blood_cell(slide: Slide, free: np.ndarray, y: float, x: float, radius: float) -> None:
+def _paint_red_blood_cell(slide: Glass, free: np.ndarray, y: float, x: float, radius: float) -> None:
     window = window_around(y, x, 7, slide.size)
     distance = np.hypot(*local_grid(window, y, x, 0.0)) / radius
     if free[window][distance < 1.2].all():

@@ -7,15 +7,15 @@ from scipy.ndimage import distance_transform_edt
 
 from mmcell.synthetic.fields import ramp
 from mmcell.synthetic.frame import local_grid
+from mmcell.synthetic.glass import Glass
 from mmcell.synthetic.layout import NEUTROPHIL, Cell
 from mmcell.synthetic.outlines import macrophage_nucleus
-from mmcell.synthetic.slide import Slide
 
 #: Hematoxylin and eosin that each pixel takes up, both (H, W).
 Uptake = tuple[np.ndarray, np.ndarray]
 
 
-def paint_cells(rng: np.random.Generator, slide: Slide, cells: list[Cell]) -> None:
+def paint_cells(rng: np.random.Generator, slide: Glass, cells: list[Cell]) -> None:
     """Paint the cells."""
     for cell in cells:
         if cell.kind == NEUTROPHIL:
@@ -31,7 +31,7 @@ def _ridge(distance: np.ndarray, width: float) -> np.ndarray:
     return np.exp(-np.square(distance / width))
 
 
-def _epithelial(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
+def _epithelial(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
     """Vesicular: pale, coarse chromatin, a sharp membrane and one or two nucleoli."""
     clumps = slide.clumps[cell.window]
     hematoxylin = 0.33 + 0.13 * clumps + 0.06 * slide.foam[cell.window] + 0.35 * _ridge(cell.depth - 1.5, 1.2)
@@ -42,19 +42,19 @@ def _epithelial(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
     return hematoxylin, 0.17 + 0.02 * clumps
 
 
-def _lymphocyte(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
+def _lymphocyte(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
     """Dense: dark chromatin in blocks."""
     hematoxylin = 0.70 + 0.21 * slide.clumps[cell.window] + 0.12 * _ridge(cell.depth - 1.2, 1.2)
     return hematoxylin, np.full_like(hematoxylin, 0.18)
 
 
-def _neutrophil(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
+def _neutrophil(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
     """Dense and even; the lobes are in the outline."""
     hematoxylin = 0.72 + 0.09 * slide.clumps[cell.window]
     return hematoxylin, np.full_like(hematoxylin, 0.18)
 
 
-def _macrophage(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
+def _macrophage(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
     """Foamy, pale cytoplasm around a kidney-shaped nucleus off the centre."""
     bubbles = ramp(slide.foam[cell.window] - 0.2, 1.4)
     membrane = _ridge(cell.depth - 1, 1.0)
@@ -70,7 +70,7 @@ def _macrophage(rng: np.random.Generator, slide: Slide, cell: Cell) -> Uptake:
 _STAINS = (_epithelial, _lymphocyte, _neutrophil, _macrophage)
 
 
-def _paint_granular_cytoplasm(slide: Slide, cell: Cell) -> None:
+def _paint_granular_cytoplasm(slide: Glass, cell: Cell) -> None:
     """Paint the pink body around a neutrophil's nucleus; as with other nuclei it is not part of the mask."""
     outside = distance_transform_edt(~cell.mask)
     slide.cover(0.85 * ramp(4.5 - outside, 2.5), 0.05, 0.22 + 0.05 * slide.grain[cell.window], cell.window)

@@ -8,8 +8,8 @@ import numpy as np
 
 from mmcell.synthetic.background import paint_distractors, paint_glands, paint_stroma
 from mmcell.synthetic.chromatin import paint_cells
+from mmcell.synthetic.glass import Glass
 from mmcell.synthetic.layout import draw_glands, place_cells
-from mmcell.synthetic.slide import Slide
 from mmcell.synthetic.stain import absorb, photograph
 
 NUM_CLASSES = 4
@@ -52,7 +52,7 @@ def draw_tissue(rng: np.random.Generator, size: tuple[int, int], num_cells: int)
     epithelial = min(len(glands.seats), int(0.65 * common))
     cells = place_cells(rng, glands, (epithelial, common - epithelial, neutrophils, rare - neutrophils))
 
-    slide = Slide(rng, size)
+    slide = Glass(rng, size)
     direction = paint_stroma(rng, slide)
     paint_glands(slide, glands, cells)
     paint_distractors(rng, slide, glands, cells, direction)

@@ -15,7 +15,7 @@ import tifffile
 
 from mmcell.errors import InputError
 from mmcell.io.images import read_image, read_label_map, read_size
-from mmcell.io.windows import ImageWindows
+from mmcell.io.slide import Slide
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (37, 29, 3), dtype=np.uint8)
@@ -70,7 +70,7 @@ def check_image(path: Path) -> None:
     assert np.array_equal(read_image(path), image)
     if height * width > 2**20:
         return
-    with ImageWindows(path) as windows:
+    with Slide(path) as windows:
         assert windows.size == (height, width)
         assert np.array_equal(windows.read(0, 0, width, height), image)
 
@@ -84,7 +84,7 @@ def check_label_map(path: Path) -> None:
 
 def check_windows(path: Path) -> None:
     """Windows alone: a file may be too large to be read as a whole."""
-    with ImageWindows(path) as windows:
+    with Slide(path) as windows:
         height, width = windows.size
         assert height > 0 and width > 0
         part = windows.read(0, 0, min(width, 64), min(height, 64))
@@ -259,7 +259,7 @@ def test_folders_pipes_and_devices_are_no_images(fuzz):
         os.mkfifo(work / 'pipe')
         (work / 'loop').symlink_to(work / 'loop')
         for path in (work, work / 'pipe', work / 'loop', Path('/dev/zero'), Path('/dev/stdin')):
-            for read in (read_image, read_label_map, read_size, ImageWindows):
+            for read in (read_image, read_label_map, read_size, Slide):
                 with pytest.raises(InputError):
                     read(path)
 

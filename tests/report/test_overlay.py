@@ -7,7 +7,7 @@ from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io import windows
 from mmcell.io.images import read_image
-from mmcell.io.windows import read_shrunk
+from mmcell.io.slide import read_shrunk
 from mmcell.report import overlay
 from mmcell.report.overlay import draw_overlay, write_overlays
 from mmcell.structures.run_geometry import box_bitmaps

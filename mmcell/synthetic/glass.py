@@ -10,7 +10,7 @@ from mmcell.synthetic.frame import Window
 _EVERYWHERE = (slice(None), slice(None))
 
 
-class Slide:
+class Glass:
     """Amounts of stain, painted from the background up, and the textures that all painting shares.
 
     Args:
