@@ -15,7 +15,7 @@ from mmcell.cli.command import Parser, run
 from mmcell.coco.results import Result
 from mmcell.coco.schema import read_results
 from mmcell.coco.truth import Truth, pool_truths
-from mmcell.evaluation.nuclei import THRESHOLDS, CellScores, evaluate_thresholds
+from mmcell.evaluation.nuclei import THRESHOLDS, CellScores, evaluate_thresholds, middle_of_best
 from mmcell.structures.resolve import WAYS
 
 #: What is compared: arguments of :func:`mmcell.structures.resolve.resolve`.
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     results = [result for path in args.files[::2] for result in read_results(path)]
     print(f'| {" | ".join(COLUMNS)} |\n{"| --- " * len(COLUMNS)}|')
     for rows in compare_ways(truth, results):
-        for row in rows if args.all else [max(rows, key=lambda row: row['PQ'])]:
+        for row in rows if args.all else [rows[middle_of_best([row['PQ'] for row in rows])]]:
             print(format_row(row), flush=True)
 
 

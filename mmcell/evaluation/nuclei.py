@@ -241,7 +241,9 @@ def pick_threshold(
     grid: Sequence[float] = THRESHOLDS,
     **how: Any,
 ) -> float:
-    """The score threshold of highest pooled PQ over all classes together, the lowest of equals.
+    """The score threshold of highest pooled PQ over all classes together, the middle one of equals.
+
+    It is used on other images, where what just passes the lowest of equals is as likely to be no cell.
 
     Args:
         truth: Annotation file of the validation images, or its content.
@@ -273,7 +275,17 @@ def find_overlaps_of(truth: Truth, found: Sequence[Result] | Mapping[int, Cells]
 def _best_threshold(overlaps: Sequence[Overlap], grid: Sequence[float]) -> float:
     ratios = np.array([[panoptic_quality(overlap.above(thr))['PQ'] for overlap in overlaps] for thr in grid])
     sums = ratios.sum(axis=1)
-    return grid[int(np.argmax(_divide(sums[:, 0], sums[:, 1], empty=0.0)))]
+    return grid[middle_of_best(_divide(sums[:, 0], sums[:, 1], empty=0.0))]
+
+
+def middle_of_best(values: ArrayLike) -> int:
+    """Index of the largest value, the middle one of equals.
+
+    >>> middle_of_best([0.1, 0.4, 0.4, 0.4, 0.2])
+    2
+    """
+    best = np.flatnonzero(np.asarray(values) == np.max(values))
+    return int(best[len(best) // 2])
 
 
 def _score(truth: Truth, overlaps: Sequence[Overlap], radius: float, score_thr: float) -> CellScores:
