@@ -5,7 +5,7 @@ import pytest
 from mmcell.coco.cells import cells_of, true_cells
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
-from mmcell.io import windows
+from mmcell.io import slide
 from mmcell.io.images import read_image
 from mmcell.io.slide import read_shrunk
 from mmcell.report import overlay
@@ -78,7 +78,7 @@ def test_score_threshold_and_number_of_images(dataset, tmp_path):
 
 def test_large_images_are_read_in_strips_and_shrunk(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(overlay, 'SHRUNK_EDGE', 40)  # the first image is 120 pixels wide: a third
-    monkeypatch.setattr(windows, '_STRIP', 5)
+    monkeypatch.setattr(slide, '_STRIP', 5)
     (path,) = write_overlays(dataset.results, dataset.truth, dataset.image_root, tmp_path, 0.1, max_images=1)
     source = dataset.image_root / dataset.images[0]['file_name']
     pixels = read_image(source)
