@@ -60,7 +60,8 @@ def base_name(base: str | Path) -> str:
 def choose_fold(config: Config, fold: int) -> None:
     """Point the datasets for training and validation, and the metrics of validation, at a fold.
 
-    `train.json` becomes `fold0_train.json`, as `tools/convert.py --folds` names them.
+    `train.json` becomes `fold0_train.json`, as `tools/convert.py --folds` names them, and so does `trainval.json`: what
+    is trained on all images is trained on all but those of the fold's val.
 
     Raises:
         InputError: If a dataset or the metrics name no annotation file.
@@ -72,7 +73,8 @@ def choose_fold(config: Config, fold: int) -> None:
             raise InputError(f'{key} of {title(config)}', 'names no annotation file', cure)
         for part in parts:
             folder, slash, name = part['ann_file'].rpartition('/')
-            part['ann_file'] = f'{folder}{slash}fold{fold}_{_FOLD.sub("", name)}'
+            name = _FOLD.sub('', name)
+            part['ann_file'] = f'{folder}{slash}fold{fold}_{"train.json" if name == "trainval.json" else name}'
 
 
 def check_fold(config: Config) -> None:

@@ -24,7 +24,7 @@ from mmcell.preflight.disk import check_disk
 from mmcell.preflight.images import check_images, read_sizes
 from mmcell.preflight.model import build_model, check_layouts, check_num_classes
 from mmcell.preflight.pretrained import check_pretrained
-from mmcell.preflight.splits import Split, check_splits, read_splits
+from mmcell.preflight.splits import Split, check_splits, find_seen, read_splits
 
 
 @dataclass
@@ -59,6 +59,8 @@ def check_training(config: Config) -> None:
         if not checkpoint:
             _collect(report, check_pretrained, config)
         splits = _check_data(report, config, ('train', 'val'), scored='val')
+        if _validates(config):
+            report.warnings += find_seen(*([one for one in splits if one.name == name] for name in ('val', 'train')))
         model = _check_model(report, config, splits)
         if checkpoint:
             resumed = bool(config.get('resume'))
@@ -87,6 +89,8 @@ def check_testing(config: Config, split: str, scored: bool) -> None:
         skip = [f'{name}_{what}' for name in others for what in ('dataloader', 'evaluator', 'cfg')]
         report.errors += check_arguments(config, skip=[*skip, 'optim_wrapper', 'param_scheduler'])
         splits = _check_data(report, config, (split,), scored=split if scored else None)
+        if scored:  # What was trained on need not be there any more.
+            report.warnings += find_seen(splits, read_splits(config, ('train',))[0])
         model = _check_model(report, config, splits)
         _check_checkpoint(report, config, config.load_from, model, splits, strict=True, fold=scored)
 
@@ -121,6 +125,12 @@ def _run(config: Config, check: Callable[[_Report], None]) -> None:
     if is_main_process():
         counts = ' + '.join(map(str, report.images))
         print(f'checked {counts} images in {time.perf_counter() - start:.1f} s', flush=True)
+
+
+def _validates(config: Config) -> bool:
+    """Whether a training scores its val images at all."""
+    loop = config.get('train_cfg') or {}
+    return loop.get('val_begin', 1) <= loop.get('max_epochs', loop.get('max_iters', 1))
 
 
 def _collect(report: _Report, check: Callable[..., Any], *arguments: Any) -> Any:

@@ -110,6 +110,29 @@ def check_splits(config: Config, splits: Sequence[Split], scored: str | None) ->
     return errors + _check_evaluators(config, [split for split in splits if split.name == scored])
 
 
+def find_seen(scored: Sequence[Split], trained: Sequence[Split]) -> list[str]:
+    """A warning for each annotation file that is scored and lists images which the config trains on.
+
+    Args:
+        scored: What is scored.
+        trained: What is trained on.
+    """
+    seen = {path: split.ann_file for split in trained for path in _image_paths(split)}
+    warnings = []
+    for split in scored:
+        known = [path for path in _image_paths(split) if path in seen]
+        if known:
+            count = f'{len(known)} of its {len(split.content["images"])} images'
+            where = f'the config trains on ({seen[known[0]]})'
+            warnings.append(f'{split.ann_file}: {count} are among those that {where}: one that saw them scores high')
+    return warnings
+
+
+def _image_paths(split: Split) -> list[Path]:
+    folder = split.images.resolve()
+    return [folder / image['file_name'] for image in split.content['images']]
+
+
 def _check_evaluators(config: Config, splits: Sequence[Split]) -> list[InputError]:
     """What is scored has to be the truth of the images that are predicted, label by label."""
     if not splits:

@@ -68,6 +68,14 @@ def test_fold_of_wrapped_datasets_and_any_metric():
     assert config.test_dataloader == load_config('cell/mask_rcnn_aug_copy_paste.py').test_dataloader
 
 
+def test_fold_of_what_is_trained_on_all_images():
+    config = load_config('models/consep.py')
+    assert config.train_dataloader.dataset.ann_file == 'annotations/trainval.json'
+    config = load_config('models/consep.py', fold=1)
+    assert config.train_dataloader.dataset.ann_file == 'annotations/fold1_train.json'
+    assert config.val_dataloader.dataset.ann_file == 'annotations/fold1_val.json'
+
+
 def test_nothing_to_put_on_a_fold(tmp_path):
     path = tmp_path / 'plain.py'
     path.write_text(f"_base_ = '{CONFIGS / EMA}'\nval_evaluator = [dict(type='VOCMetric')]\n")

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from torch.nn import ModuleList
 
 import mmcell  # noqa: F401  registers
-from mmcell.config import load_config
+from mmcell.config import diff_configs, load_config
 from mmcell.errors import InputError
 from mmcell.preflight.model import build_model
 
@@ -84,7 +84,7 @@ def check(config):
         model, settings = model.detector, settings.get('detector') or settings.detectors[0]
     heads = [model.roi_head.bbox_head, model.roi_head.mask_head]
     heads = [head for each in heads for head in (each if isinstance(each, ModuleList) else [each])]
-    assert {head.num_classes for head in heads} == {4}
+    assert {head.num_classes for head in heads} == {1 if config.filename.endswith('nuclei.py') else 4}
     assert settings.test_cfg.rcnn.max_per_img == 1000 and settings.test_cfg.rcnn.score_thr == 0.05
     stages = [settings.train_cfg.rpn, *(settings.train_cfg.rcnn if len(heads) > 2 else [settings.train_cfg.rcnn])]
     assert {stage.assigner.type for stage in stages} == {'SparseMaxIoUAssigner'}
@@ -149,6 +149,18 @@ def test_cbam_is_all_that_experiment_3_adds(tool):
         '+ model.backbone.cbam_stages: [2, 3, 4]\n',
         '',
     )
+
+
+@pytest.mark.parametrize(('name', 'classes'), [('consep', 4), ('nuclei', 1)])
+def test_what_we_ship_is_the_strong_recipe(name, classes):
+    """Over the base of the same name, on all images and for longer."""
+    shipped = load_config(ROOT / f'configs/models/{name}.py')
+    strong = load_config(ROOT / 'configs/cell/mask_rcnn_strong.py', base=ROOT / 'configs' / BASES[1])
+    heads = strong.model.detector.detector.roi_head
+    heads.bbox_head.num_classes = heads.mask_head.num_classes = classes
+    strong.train_dataloader.dataset.ann_file = 'annotations/trainval.json'
+    strong.train_cfg.update(max_epochs=300, val_begin=301)
+    assert diff_configs(strong, shipped) == []
 
 
 def test_data_root_comes_from_the_environment(monkeypatch):

@@ -26,6 +26,19 @@ def test_healthy(config, capfd):
     assert out.startswith('checked 5 + 1 images in ') and out.count('\n') == 1 and err == ''
 
 
+def test_scored_images_that_are_trained_on(config, data, capfd):
+    config.train_dataloader.dataset.ann_file = 'annotations/trainval.json'
+    check_training(config)
+    warning = (
+        f'warning: {data}/annotations/val.json: 1 of its 1 images are among those that the config trains on '
+        f'({data}/annotations/trainval.json): one that saw them scores high\n'
+    )
+    assert capfd.readouterr().err == warning
+    config.train_cfg.val_begin = config.train_cfg.max_epochs + 1  # no scores, no warning
+    check_training(config)
+    assert capfd.readouterr().err == ''
+
+
 @pytest.mark.parametrize(
     ('change', 'problem'),
     [
