@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli.command import Parser, add_base_argument, run
+from mmcell.cli.command import Parser, add_base_argument, add_verbose_argument, run
 from mmcell.errors import raise_all
 
 
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--cfg-options', nargs='+', default=(), metavar='KEY=VALUE', help='override settings in every config'
     )
     parser.add_argument('--dry-run', action='store_true', help='only say what is done and what is to do')
+    add_verbose_argument(parser)
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(runs.describe(experiment, runs.find_progress(experiment)), flush=True)
     if args.dry_run:
         return
-    errors = runs.run_experiments(experiments, work_dir, Path(__file__).parent)
+    errors = runs.run_experiments(experiments, work_dir, Path(__file__).parent, args.verbose)
     for path in compare(experiments, work_dir):
         print(f'wrote {path}')
     raise_all(errors)

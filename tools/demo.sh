@@ -27,16 +27,18 @@ python tools/train.py "$config" --work-dir "$out/run"
 # Several measures may each keep their best; the newest of these is as good as any here.
 checkpoint=$(find "$out/run" -maxdepth 1 -name 'best*.pth' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)
 
-heading '4/5 test: metrics and overlays on the validation images'
-python tools/test.py "$config" "$checkpoint" --out "$out/val" --show-dir "$out/val/overlays"
-
-heading '5/5 submit: results of the test images'
+heading '4/5 submit: results of the test images'
 python tools/test.py "$config" "$checkpoint" --format-only --out "$out/submission"
 
+heading '5/5 test: metrics and pictures of the validation images'
+python tools/test.py "$config" "$checkpoint" --out "$out/val" --show-dir "$out/val/overlays"
+
 heading 'done'
+pictures=("$out"/val/overlays/*)
 cat <<END
+pictures     ${pictures[0]} and ${#pictures[@]} in all
 metrics      $out/val/metrics.json
-overlays     $out/val/overlays/
 submission   $out/submission/test-results.zip
 checkpoint   $checkpoint
+next         python tools/report.py $out/val/val-results.json --truth $out/data/annotations/val.json --runs $out/run --out $out/report.html
 END

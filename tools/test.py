@@ -27,9 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
+    from mmcell.compat.messages import shorten_terminal
     from mmcell.engine import launch, testing
     from mmcell.preflight.run import check_testing
 
+    shorten_terminal(not args.verbose)
     for line in testing.test(
         launch.config_from(args),
         args.checkpoint,
@@ -39,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         show_dir=args.show_dir,
         score_thr=args.score_thr,
         check=None if args.skip_checks else check_testing,
+        verbose=args.verbose,
     ):
         print(line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from mmcell.cli.command import Parser, add_run_arguments, run
 
@@ -31,9 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
+    from mmcell.compat.messages import shorten_terminal
     from mmcell.engine import launch
     from mmcell.engine.hooks.interruption import interruptible
+    from mmcell.engine.hooks.progress import progress
 
+    shorten_terminal(not args.verbose)
     config = launch.config_from(args)
     config.work_dir = launch.choose_work_dir(config, args)
     notes = [*launch.choose_checkpoint(config, args.resume), launch.choose_precision(config, args.amp)]
@@ -46,8 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     for note in filter(None, notes):
         print(note)
     runner = launch.build_runner(config)
-    with interruptible(runner, sys.argv[1:] if argv is None else argv):
+    with interruptible(runner, sys.argv[1:] if argv is None else argv), progress(runner, not args.verbose) as shown:
         runner.train()
+    for line in shown.summarise(runner, partial(launch.suggest_test, args)):
+        print(line)
 
 
 if __name__ == '__main__':

@@ -178,13 +178,16 @@ def describe(experiment: Experiment, progress: Progress) -> str:
     return f'{experiment.name}: {what[progress.stage]}'
 
 
-def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, tools: str | Path) -> list[InputError]:
+def run_experiments(
+    experiments: Sequence[Experiment], work_dir: str | Path, tools: str | Path, verbose: bool = False
+) -> list[InputError]:
     """Train and test what is not yet, in processes of their own: one that crashes does not stop the others.
 
     Args:
         experiments: From :func:`list_experiments`.
         work_dir: As there.
         tools: The folder of `train.py` and `test.py`.
+        verbose: Whether they show MMEngine's whole log.
 
     Returns:
         An error for each experiment that did not get to its end.
@@ -200,7 +203,7 @@ def run_experiments(experiments: Sequence[Experiment], work_dir: str | Path, too
                 if progress.stage not in stages:
                     continue
                 print(f'=== {describe(experiment, progress)}', flush=True)
-                command = _command(experiment, progress, Path(tools))
+                command = _command(experiment, progress, Path(tools)) + ['--verbose'] * verbose
                 status = subprocess.run(command, pass_fds=(lock,)).returncode
                 if status or find_progress(experiment).stage in stages:
                     problem = f'did not get through {progress.stage!r} (exit status {status})'

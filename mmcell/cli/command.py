@@ -6,10 +6,11 @@ import argparse
 import json
 import math
 import os
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,19 +25,24 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         description: What the tool does, one sentence.
-        example: A command line that works when typed from the repository root.
+        example: A command line that works when typed from the repository root; `mmcell infer --help` shows it in that
+            form.
+        commands: What else can be typed, and what each of it does, for the help.
     """
 
-    def __init__(self, description: str, example: str) -> None:
+    def __init__(self, description: str, example: str, commands: Mapping[str, str] | None = None) -> None:
+        if Path(sys.argv[0]).name.startswith('mmcell '):
+            example = re.sub(r'python tools/(\w+)\.py', r'mmcell \1', example)
+        listed = ''.join(f'  {name:14}{what}\n' for name, what in (commands or {}).items())
         super().__init__(
             description=description,
-            epilog=f'example:\n  {example}',
+            epilog=(f'tools:\n{listed}\n' if listed else '') + f'example:\n  {example}',
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
 
     def error(self, message: str) -> NoReturn:
-        """Print one line and exit with status 2; stock prints the whole usage first."""
+        """Print one line and exit with status 2; argparse prints the whole usage first."""
         _report(f'{message}; see {self.prog} --help')
         raise SystemExit(2)
 
@@ -62,6 +68,12 @@ def add_fold_argument(parser: Parser) -> None:
     """Add `--fold`."""
     what = 'train and validate on fold K of tools/convert.py --folds, from 0'
     parser.add_argument('--fold', type=int, metavar='K', help=what)
+
+
+def add_verbose_argument(parser: Parser) -> None:
+    """Add `--verbose`."""
+    what = "show MMEngine's whole log, which otherwise goes to the work folder alone"
+    parser.add_argument('--verbose', action='store_true', help=what)
 
 
 def add_run_arguments(parser: Parser) -> None:
@@ -91,6 +103,7 @@ def add_run_arguments(parser: Parser) -> None:
     parser.add_argument(
         '--skip-checks', action='store_true', help='do not check that data, config and checkpoint fit together first'
     )
+    add_verbose_argument(parser)
     # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
     parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
 

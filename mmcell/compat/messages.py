@@ -7,11 +7,18 @@ update, is shown. A message that one can act on never belongs here.
 from __future__ import annotations
 
 import builtins
+import functools
 import logging
+import sys
 import warnings
 from types import ModuleType
 
 from mmcell.compat.imports import after_import
+
+#: How the one message begins that mmengine prints without a logger and that is no warning.
+LOADING = 'Loads checkpoint by '
+#: Longest warning on the terminal, in characters; the log file has all of it.
+MAX_LENGTH = 300
 
 #: What MMDetection and MMEngine say at every start.
 MESSAGES = frozenset(
@@ -28,8 +35,9 @@ MESSAGES = frozenset(
 
 
 def _print(*values: object, **options: object) -> None:
-    if len(values) != 1 or values[0] not in MESSAGES:
-        builtins.print(*values, **options)
+    if len(values) == 1 and (values[0] in MESSAGES or (_shortens and str(values[0]).startswith(LOADING))):
+        return
+    builtins.print(*values, **options)
 
 
 def _handle(self: logging.Logger, record: logging.LogRecord) -> None:
@@ -49,3 +57,61 @@ def _silence_mmengine(module: ModuleType) -> None:
     # The two ways out of mmengine's `print_log`; neither has a setting, and a run makes loggers of its own.
     module.print = _print
     module.MMLogger.handle = _handle
+
+
+def shorten_terminal(shorten: bool = True) -> None:
+    """Choose what MMEngine's loggers say on the terminal; their files get everything, whatever is chosen.
+
+    Args:
+        shorten: Only warnings and errors, a line each on standard error, in the form of our own; so are Python's
+            warnings, each once. Else all, as MMEngine and Python do.
+    """
+    global _shortens
+    _shortens = shorten
+    warnings.showwarning = _show_warning if shorten else _PYTHON_SHOWS
+    after_import('mmengine.logging.logger', _choose_handlers)
+
+
+_shortens = False
+_PYTHON_SHOWS = warnings.showwarning
+
+
+@functools.cache  # once for each text, whatever line it comes from
+def _write_warning(text: str) -> None:
+    _write('warning', text)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
+    _write_warning(str(message))
+
+
+def _write(level: str, text: str, more: str = '') -> None:
+    from tqdm import tqdm  # here: the doctor has to start without it
+
+    text = ' '.join(text.split())
+    if len(text) > MAX_LENGTH:
+        text = f'{text[:MAX_LENGTH]} …{more}'
+    tqdm.write(f'{level}: {text}', file=sys.stderr)  # above a progress bar, if there is one
+
+
+def _choose_handlers(module: ModuleType) -> None:
+    call_all = module.MMLogger.callHandlers
+    if call_all.__module__ == module.__name__:  # not ours yet
+
+        def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
+            if _shortens:
+                _call_handlers(self, record)
+            else:
+                call_all(self, record)
+
+        module.MMLogger.callHandlers = call_handlers
+
+
+def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
+    for handler in logger.handlers:
+        if record.levelno < handler.level:
+            continue
+        if isinstance(handler, logging.FileHandler) or not isinstance(handler, logging.StreamHandler):
+            handler.handle(record)
+        elif record.levelno >= logging.WARNING and handler.filter(record):  # it drops repeated ones
+            _write(record.levelname.lower(), record.getMessage(), more=' (all of it is in the log file)')

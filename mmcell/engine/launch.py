@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -127,6 +130,23 @@ def scale_learning_rate(config: Config) -> None:
         cure = 'set it to the global batch that the learning rate is meant for'
         raise InputError('--auto-scale-lr', 'needs auto_scale_lr.base_batch_size in the config', cure)
     config.auto_scale_lr.enable = True
+
+
+def command_line(tool: str, *arguments: object) -> str:
+    """A command to type, in the form in which this process was started: `mmcell test …` or `python tools/test.py …`.
+
+    >>> command_line('test', 'my config.py')
+    "python tools/test.py 'my config.py'"
+    """
+    installed = Path(sys.argv[0]).name.startswith('mmcell ')
+    return shlex.join([*(['mmcell', tool] if installed else ['python', f'tools/{tool}.py']), *map(str, arguments)])
+
+
+def suggest_test(args: Namespace, checkpoint: Path) -> str:
+    """The command that tests what was trained with these arguments."""
+    base = [] if args.base is None else ['--base', args.base]
+    fold = [] if args.fold is None else ['--fold', args.fold]
+    return command_line('test', args.config, checkpoint, *base, *fold)
 
 
 def build_runner(config: Config) -> Runner:

@@ -15,11 +15,13 @@ from mmcell.coco.schema import read_coco
 from mmcell.coco.submission import RESULTS_NAME, write_submission
 from mmcell.coco.threshold import METRICS_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
 from mmcell.config import fold_of, run_name, title
+from mmcell.engine.hooks.progress import progress
 from mmcell.engine.launch import build_runner
 from mmcell.engine.predictor import describe_model
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import read_json, write_json
+from mmcell.report.console import format_scores
 
 
 def test(
@@ -32,6 +34,7 @@ def test(
     show_dir: str | Path | None = None,
     score_thr: float | None = None,
     check: Callable[[Config, str, bool], None] | None = None,
+    verbose: bool = False,
 ) -> list[str]:
     """Run a model over the images of a split.
 
@@ -47,9 +50,10 @@ def test(
         score_thr: Lowest score that is drawn; None takes what val found.
         check: Called first with the config as it will be run, the split and whether there has to be truth; raises what
             does not fit together, such as :func:`mmcell.preflight.run.check_testing`.
+        verbose: Whether MMEngine's log says how far it is, instead of a progress bar.
 
     Returns:
-        Lines that say what was written where; empty on all processes but the first.
+        The numbers as a small table, and lines that say what was written where; empty on all processes but the first.
 
     Raises:
         InputError: If the checkpoint is none, the data cannot be read, or a split without truth is to be scored.
@@ -70,7 +74,9 @@ def test(
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'
         config.test_evaluator[0].update(out_file=str(raw), format_only=format_only)
-        metrics = build_runner(config).test()
+        runner = build_runner(config)
+        with progress(runner, not verbose):
+            metrics = runner.test()
         results = read_json(raw) if is_main_process() else None
     lines = []
     if is_main_process():
@@ -84,6 +90,8 @@ def test(
             described = _describe(config, checkpoint, split, metrics)
             write_json(out / name, results)
             write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
+            categories = sorted(read_coco(images_json)['categories'], key=lambda category: category['id'])
+            lines += [format_scores(metrics, [category['name'] for category in categories])]
             lines += [f'wrote {out / name}' for name in (name, METRICS_NAME)]
         if show_dir is not None:
             score_thr, line = choose_threshold(score_thr, found)

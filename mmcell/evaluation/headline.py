@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -39,6 +40,19 @@ class Headline:
     def best_checkpoint(self) -> str:
         """How the name of the checkpoint in which it is best begins, as MMEngine forms it."""
         return f'best_{self.logged}_'.replace('/', '_')
+
+    def logged_for(self, class_name: str) -> str:
+        """The key under which a training logs it for one class, if it does."""
+        return f'{self.prefix}/{to_tag(f"{self.score}/{class_name}")}'
+
+
+def to_tag(name: str) -> str:
+    """A name of the characters that TensorBoard allows, without a slash.
+
+    >>> to_tag('AP50_1000/round cell')
+    'AP50_1000_round_cell'
+    """
+    return re.sub(r'[^-\w.]', '_', name)
 
 
 HEADLINES = (

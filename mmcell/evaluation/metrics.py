@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.evaluation.coco_ap import MAX_DETS, Backend, CocoScores, IouType, evaluate_coco
+from mmcell.evaluation.headline import to_tag
 from mmcell.evaluation.nuclei import RADIUS, CellScores, evaluate_cells
 from mmcell.io.files import write_json
 
@@ -188,5 +188,4 @@ def _cell_table(scores: CellScores) -> str:
 
 
 def _to_tags(numbers: Mapping[str, float]) -> dict[str, float]:
-    """The numbers under names of characters that TensorBoard allows, without a further slash."""
-    return {re.sub(r'[^-\w.]', '_', name): value for name, value in numbers.items()}
+    return {to_tag(name): value for name, value in numbers.items()}

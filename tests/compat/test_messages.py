@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 from mmengine.logging import MMLogger, print_log
 
 import mmcell.cli  # noqa: F401  silences
-from mmcell.compat.messages import MESSAGES
+from mmcell.compat.messages import MAX_LENGTH, MESSAGES, shorten_terminal
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,11 +65,38 @@ def test_no_tool_warns_of_anything(data):
 
 
 def test_only_the_named_messages_are_dropped(capsys):
+    shorten_terminal(False)
     MMLogger.get_instance('test_quiet')
     for message in (*MESSAGES, 'Could not import something else.'):
         print_log(message)
         print_log(message, logger='current', level=30)
     del MMLogger._instance_dict['test_quiet']
+    shorten_terminal()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'Could not import something else.' and lines[1].endswith('Could not import something else.')
     assert len(lines) == 2
+
+
+def test_a_short_terminal_and_a_whole_log(capsys, tmp_path):
+    long = 'missing keys:\n' + 'a.very.long.name ' * 40
+    try:
+        for shorten in (True, False):
+            shorten_terminal(shorten)
+            log = tmp_path / f'{shorten}.log'
+            logger = MMLogger.get_instance(f'test_short_{shorten}', log_file=str(log))
+            logger.info('a dump of everything')
+            logger.warning(long)
+            logger.warning(long)
+            print_log('Loads checkpoint by local backend from path: x')
+            warnings.showwarning(f'from Python, {shorten}', UserWarning, 'file.py', 1)
+            assert 'a dump of everything' in log.read_text() and long in log.read_text()
+            del MMLogger._instance_dict[f'test_short_{shorten}']
+            out, err = capsys.readouterr()
+            if shorten:
+                first, second = err.splitlines()
+                assert out == '' and second == 'warning: from Python, True'
+                assert first.startswith('warning: missing keys: a.very.long.name ') and len(first) < MAX_LENGTH + 60
+            else:
+                assert 'a dump of everything' in out and long in out and 'Loads checkpoint' in out
+    finally:
+        shorten_terminal()

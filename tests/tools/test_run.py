@@ -51,8 +51,13 @@ def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool)
     config, work = ROOT / 'configs/cell' / f'{name}.py', tmp_path / 'work'
     options = ('--cfg-options', *TINY, f'model.backbone.init_cfg.checkpoint={weights}')
     outcome = tool('train', config, '--work-dir', work, *options)
-    # All tools, as started: test_quiet.py. A ResNet's classifier and the weights of CBAM are a warning's due.
-    assert outcome.status == 0 and (outcome.out + outcome.err).count('WARNING') <= 1
+    # A ResNet's classifier and the weights of CBAM are worth a warning.
+    assert outcome.status == 0 and (outcome.out + outcome.err).count('warning: ') <= 1
+    # The terminal has what a user reads, the log file all of it.
+    assert 'epoch 1 of 1: validated, mAP @1000 0.' in outcome.out and '\nclass ' in outcome.out
+    assert f'next: python tools/test.py {config} {work / "epoch_1.pth"}\n' in outcome.out
+    assert len(outcome.out.splitlines()) < 20
+    assert len(next(work.glob('*/*.log')).read_text().splitlines()) > 300
     log = next(work.glob('*/vis_data/scalars.json')).read_text()
     assert '"loss_mask"' in log and '"segm/AP50_1000"' in log and list(work.glob('*/vis_data/events.out.tfevents*'))
 
@@ -72,7 +77,7 @@ def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool)
     assert load_checkpoint(work / 'epoch_1.pth')['meta']['score_thr'] == pytest.approx(threshold)
     assert recorded_threshold(tmp_path / 'val/val-results.json') == threshold
     assert recorded_threshold(tmp_path / 'out/test-results.json') == pytest.approx(threshold)
-    assert f'score threshold {threshold:g}, found on val' in outcome.out
+    assert f'score threshold {threshold:g}, found on val' in outcome.out and '\nall ' in outcome.out
     assert len(list((tmp_path / 'pictures').iterdir())) == len(read_json(data / 'annotations/val.json')['images'])
     validate_submission(tmp_path / 'val/val-results.json', data / 'annotations/val.json')
 
