@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmcell.engine.hooks.exact_resume import ExactResumeHook
 from mmcell.engine.hooks.safe_checkpoints import SafeCheckpointHook, find_checkpoint
+from mmcell.engine.launch import command_line
 from mmcell.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -138,8 +138,8 @@ def _describe(runner: Runner, arguments: Sequence[str], saved: int | None = None
         command += ['--work-dir', runner.work_dir]
     where = f'interrupted {_describe_progress(runner, saved)}'
     if checkpoint is None:
-        return f'{where}, with no checkpoint yet; begin again with: {_join(command)}'
-    return f'{where}; go on from {checkpoint.name} with: {_join([*command, "--resume"])}'
+        return f'{where}, with no checkpoint yet; begin again with: {command_line("train", *command)}'
+    return f'{where}; go on from {checkpoint.name} with: {command_line("train", *command, "--resume")}'
 
 
 def _describe_progress(runner: Runner, saved: int | None) -> str:
@@ -153,10 +153,6 @@ def _describe_progress(runner: Runner, saved: int | None) -> str:
         return where
     length = loop.max_iters // loop.max_epochs
     return f'{where} after iteration {saved - loop.epoch * length} of {length}'
-
-
-def _join(arguments: Sequence[str]) -> str:
-    return shlex.join(['python', 'tools/train.py', *arguments])
 
 
 def _without_resume(arguments: Sequence[str]) -> list[str]:
