@@ -122,12 +122,10 @@ def test_another_repository_inherits_and_builds(installed, tmp_path):
 
 
 def test_installed_tools_see_only_what_another_repository_changed(installed, tmp_path):
-    """`mim run mmcell diff` runs the same file."""
+    """`mmcell diff` and `mim run mmcell diff` run the same file."""
     (tmp_path / 'theirs.py').write_text(
         "_base_ = 'mmcell::cell/mask_rcnn.py'\nmodel = dict(backbone=dict(depth=101))\n"
     )
-    mim = installed / 'mmcell' / '.mim'
-    changes = run_python(
-        installed, tmp_path, mim / 'tools' / 'diff.py', mim / 'configs' / 'cell' / 'mask_rcnn.py', 'theirs.py'
-    )
+    config = installed / 'mmcell' / '.mim' / 'configs' / 'cell' / 'mask_rcnn.py'
+    changes = run_python(installed, tmp_path, installed / 'bin' / 'mmcell', 'diff', config, 'theirs.py')
     assert changes == 'model.backbone.depth: 50 -> 101\n'

@@ -47,7 +47,7 @@ choose_environment() {
 # Everything that the set-up depends on; set-up is due when it differs from what the last one left in the environment.
 fingerprint() {
     sha256sum <"$root/tools/setup.sh"
-    cat "$root"/requirements*.txt | sha256sum
+    cat "$root"/requirements*.txt "$root/pyproject.toml" | sha256sum
     echo "$root"
     torch_version "$python"
 }
