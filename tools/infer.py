@@ -14,7 +14,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parser = Parser(
         'Find the cells in any images: DIR/results.json, images.json, counts.csv, cells.parquet and overlays/*.png. '
-        'An image that cannot be read is named on standard error; the others are done, and the exit status is 2.',
+        'An image that cannot be read is named on standard error; the others are done, and the exit status is 2. '
+        'However it ends, the same command goes on from there.',
         'python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
     )
     parser.add_argument('config', metavar='CONFIG', help='config file')

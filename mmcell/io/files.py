@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import glob
+import hashlib
 import json
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -112,6 +113,38 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
+def check_writable(folder: str | Path, names: Iterable[str] = ()) -> None:
+    """Refuse a folder that cannot be made or written to, so that work is not done in vain; leaves nothing behind.
+
+    It is tried, since permissions do not say all: disks are full, mounts read-only, links lead nowhere.
+
+    Args:
+        folder: The folder, which need not exist.
+        names: Files that will be written there, whose places must be free or taken by files.
+
+    Raises:
+        InputError: If something is in the way.
+    """
+    made: list[Path] = []
+    where = folder = Path(folder)
+    try:
+        for part in (*reversed(folder.parents), folder):
+            if not part.is_dir():
+                part.mkdir()
+                made.append(part)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+        for where in (folder / name for name in names):
+            if where.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise InputError(where, f'cannot be written ({reason})', 'choose a writable place') from None
+    finally:
+        for part in reversed(made):
+            part.rmdir()
+
+
 def write_bytes(target: str | Path, data: bytes) -> None:
     """Write `data` to `target` atomically."""
     with atomic_path(target) as temporary:
@@ -125,6 +158,23 @@ def write_json(target: str | Path, value: Any) -> None:
         ValueError: If it holds NaN or infinity, which JSON cannot express.
     """
     write_bytes(target, json.dumps(value, separators=(',', ':'), allow_nan=False).encode())
+
+
+def digest_file(path: str | Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    check_file(path)
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open('rb') as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(path, f'cannot be read ({error.strerror})', 'check the path and its permissions') from None
+    return digest.hexdigest()
 
 
 def check_file(path: str | Path) -> int:
@@ -201,6 +251,46 @@ def relative_name(name: Any) -> PurePosixPath:
     if path.is_absolute() or '..' in path.parts or not path.name:
         raise ValueError(f'{show(name)} leaves the folder')
     return path
+
+
+def names_in_json(names: Sequence[str]) -> list[str]:
+    """Names that :func:`relative_name` takes as they are: those of files, with `%XX` for bytes that it refuses.
+
+    Linux allows bytes that are no UTF-8 and backslashes in names; JSON holds no such bytes, and elsewhere a backslash
+    stands between folders. A name that has some gets an escape for each, for control characters and for `%`.
+
+    Args:
+        names: Relative paths, '/' between folders, each once, decoded as Python does (`surrogateescape`).
+
+    Returns:
+        As many, of which no two are the same.
+
+    >>> names_in_json(['100%/a.tif', 'caf\udce9.tif'])
+    ['100%/a.tif', 'caf%E9.tif']
+    """
+    taken = set(names)
+    written = []
+    for name in names:
+        if not _is_read_as_written(name):
+            name = ''.join(_escape(letter) for letter in name)
+            while name in taken:
+                name = f'{name}%'
+            taken.add(name)
+        written.append(name)
+    return written
+
+
+def _is_read_as_written(name: str) -> bool:
+    try:
+        return str(relative_name(name)) == name
+    except ValueError:
+        return False
+
+
+def _escape(letter: str) -> str:
+    if letter in '%\\\x7f' or letter < ' ' or not _is_utf_8(letter):
+        return ''.join(f'%{byte:02X}' for byte in os.fsencode(letter))
+    return letter
 
 
 def _is_utf_8(text: str) -> bool:

@@ -16,6 +16,7 @@ import tifffile
 import torch
 
 from mmcell.coco.cells import cells_of
+from mmcell.coco.schema import read_coco
 from mmcell.coco.submission import validate_submission
 from mmcell.coco.threshold import recorded_threshold
 from mmcell.config import load_config
@@ -138,13 +139,16 @@ def test_names_that_clash_or_are_odd(source, checkpoint, tmp_path, tool):
     outcome = tool('infer', CONFIG, checkpoint, tmp_path / 'images', '--out', out, *FEW)
     assert outcome.status == 0, outcome.err
     written = json.loads((out / 'images.json').read_text())['images']
-    assert {os.fsencode(each['file_name']) for each in written} == set(names)
+    renamed = {b'caf\xe9.tif': 'caf%E9.tif'}
+    assert {each['file_name'] for each in written} == {renamed.get(name) or name.decode() for name in names}
+    assert r'names that JSON cannot hold are written with %: caf\xe9.tif as caf%E9.tif' in outcome.out.splitlines()
+    assert len(read_coco(out / 'images.json')['images']) == len(names)
     expected = {f'{each["output_name"]}.png' for each in written}
     assert {path.name for path in (out / 'overlays').iterdir()} == expected and len(expected) == len(names)
-    assert r'caf\xe9.tif' in {row[0] for row in read_counts(out)[1]}
+    assert 'caf%E9.tif' in {row[0] for row in read_counts(out)[1]}
 
 
-def test_broken_images_do_not_stop_the_others(source, checkpoint, tmp_path, tool):
+def test_broken_images_do_not_stop_the_others_and_are_made_up_for(source, checkpoint, tmp_path, tool):
     folder = source / 'test_release'
     grey = np.ascontiguousarray(tifffile.imread(sorted(folder.glob('*.tif'))[0])[..., 0])
     whole = imagecodecs.png_encode(grey)
@@ -154,7 +158,29 @@ def test_broken_images_do_not_stop_the_others(source, checkpoint, tmp_path, tool
     assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'aaa.png: cannot be read' in outcome.err, outcome
     images = json.loads((tmp_path / 'out/images.json').read_text())['images']
     assert [image['id'] for image in images] == [2, 3, 4, 5] and images[0]['file_name'] == 'grey.png'
-    assert len(list((tmp_path / 'out/overlays').glob('*.png'))) == 4
+    pictures = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out/overlays').glob('*.png')}
+    assert len(pictures) == 4
+    assert outcome.out.splitlines()[-1] == 'the same command tries again what could not be read, and nothing else'
+    first = json.loads((tmp_path / 'out/results.json').read_text())
+
+    # The image is there now, and the same command does it alone.
+    (folder / 'aaa.png').write_bytes(whole)
+    outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW)
+    assert outcome.status == 0 and f'{tmp_path / "out"}: going on with what an earlier call found' in outcome.out
+    assert pictures.items() < {path: path.stat().st_mtime_ns for path in (tmp_path / 'out/overlays').glob('*')}.items()
+    results = json.loads((tmp_path / 'out/results.json').read_text())
+    assert [result for result in results if result['image_id'] != 1] == first
+    other = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'other', *FEW)
+    assert other.status == 0 and not (tmp_path / 'out/unfinished.jsonl').exists()
+    for name in ('results.json', 'images.json', 'counts.csv', 'cells.parquet'):
+        assert (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'other' / name).read_bytes()
+
+    # Done, until something is another.
+    outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW)
+    assert outcome.status == 0 and outcome.out.endswith('holds all that this call finds: nothing to do\n')
+    outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW, '--score-thr', 0.3)
+    assert outcome.status == 0
+    assert 'starting anew and removing what was found before (other score threshold)' in outcome.out
 
 
 def test_only_broken_images(checkpoint, tmp_path, tool):
