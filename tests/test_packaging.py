@@ -79,7 +79,8 @@ def run_python(site: Path, folder: Path, *arguments: object) -> str:
 
 def shipped() -> set[str]:
     """What there is to ship, by its name in a wheel."""
-    files = {path for pattern in ('mmcell/**/*.py', 'mmcell/report/templates/*') for path in ROOT.glob(pattern)}
+    patterns = ('mmcell/**/*.py', 'mmcell/report/templates/*', 'mmcell/weights/*')
+    files = {path for pattern in patterns for path in ROOT.glob(pattern)}
     names = {str(path.relative_to(ROOT)) for path in files if '.mim' not in path.parts}
     for pattern in ('model-index.yml', 'configs/**/*.py', 'configs/*/metafile.yml', 'tools/*.py'):
         names |= {f'mmcell/.mim/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}

@@ -16,12 +16,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Find the cells in any images: DIR/results.json, images.json, counts.csv, cells.parquet and overlays/*.png. '
         'An image that cannot be read is named on standard error; the others are done, and the exit status is 2. '
         'However it ends, the same command goes on from there.',
-        'python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
+        'python tools/infer.py --model consep image.png --out build/cells\n'
+        '  python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
     )
-    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument(
+        'images',
+        nargs='+',
+        metavar='IMAGE',
+        help='TIFF, PNG or JPEG, or a folder that holds some; without --model a config and its checkpoint come first',
+    )
+    parser.add_argument('--model', metavar='NAME', help='a model that comes with its weights: see docs/models/')
     add_base_argument(parser)
-    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
-    parser.add_argument('images', nargs='+', metavar='IMAGE', help='TIFF, PNG or JPEG, or a folder that holds some')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
     parser.add_argument(
         '--score-thr', type=score, help='lowest score to count and draw (default: what val found, else 0.5)'
@@ -36,16 +41,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings of the config'
     )
-    args = parser.parse_args(argv)
+    parser.usage = '%(prog)s (CONFIG CKPT | --model NAME) IMAGE [IMAGE ...] --out DIR [options]'
+    args = parser.parse_intermixed_args(argv)
+    if args.model is None and len(args.images) < 3:
+        parser.error('the following arguments are required: CONFIG CKPT IMAGE, or --model NAME IMAGE')
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.config import load_config
     from mmcell.engine.inference import infer
+    from mmcell.io.shipped import find_config
 
+    named = args.model is not None
+    config, checkpoint, *images = [find_config(args.model), args.model, *args.images] if named else args.images
     lines, errors = infer(
-        load_config(args.config, args.cfg_options, args.base),
-        args.checkpoint,
-        args.images,
+        load_config(config, args.cfg_options, args.base),
+        checkpoint,
+        images,
         args.out,
         score_thr=args.score_thr,
         channel_order=args.channel_order,

@@ -16,7 +16,9 @@ from mmengine.runner import Runner
 from mmcell.config import check_fold, load_config, run_name, title
 from mmcell.engine.bfloat16 import has_bfloat16
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
+from mmcell.engine.weights import skip_pretrained
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint
 
 
 def config_from(args: Namespace) -> Config:
@@ -152,7 +154,10 @@ def suggest_test(args: Namespace, checkpoint: Path) -> str:
 def build_runner(config: Config) -> Runner:
     """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
     if 'runner_type' not in config:
-        return Runner.from_cfg(config)
+        runner = Runner.from_cfg(config)
+        if config.get('load_from') and '://' not in config.load_from:
+            skip_pretrained(runner.model, load_checkpoint(config.load_from, mmap=True))
+        return runner
     from mmdet.registry import RUNNERS
 
     return RUNNERS.build(config)

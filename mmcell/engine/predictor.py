@@ -27,6 +27,7 @@ from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.images import ChannelOrder, as_rgb, read_image, read_size
+from mmcell.io.shipped import find_config
 from mmcell.io.slide import Slide
 from mmcell.models.wrapper import DetectorWrapper
 from mmcell.structures.cells import Cells
@@ -38,21 +39,29 @@ ImageLike = NDArray[np.uint8] | str | Path
 _READING = frozenset(('LoadCellImage', 'LoadImageFromFile', 'LoadCellAnnotations', 'LoadAnnotations'))
 
 
-def load_model(config: str | Path | Config, checkpoint: str | Path, device: str | None = None) -> CellModel:
-    """Load a trained model, ready to predict.
+def load_model(
+    config: str | Path | Config, checkpoint: str | Path | None = None, device: str | None = None
+) -> CellModel:
+    """Load a trained model, ready to predict: `load_model('consep')`, or `load_model(CONFIG, CKPT)`.
 
     The names of the classes and the score threshold that val found are those that training recorded in the checkpoint;
     a checkpoint without names has those of :class:`mmcell.datasets.cell_dataset.CellDataset`.
 
     Args:
-        config: The config that the model was trained with, or one that wraps it (tiles, test-time augmentation).
-        checkpoint: Its weights.
+        config: The config that the model was trained with, or one that wraps it (tiles, test-time augmentation); or the
+            name of a model that comes with mmcell (docs/models/).
+        checkpoint: Its weights; None for those of the model of that name.
         device: Where to predict, such as 'cpu' or 'cuda:1'; None takes the accelerator if there is one.
 
     Raises:
-        InputError: If the config cannot be loaded, the checkpoint is none or of another model, or the device is not
-            there.
+        InputError: If the config cannot be loaded, the checkpoint is none or of another model, no model of the name
+            comes with mmcell, its weights are other ones, or the device is not there.
     """
+    if checkpoint is None:
+        name = config.filename if isinstance(config, Config) else str(config)
+        if Path(str(name)).suffix == '.py':
+            raise InputError(name, 'comes without a checkpoint', 'load_model(CONFIG, CKPT)')
+        config, checkpoint = find_config(name), name
     if not isinstance(config, Config):
         config = load_config(config)
     content = load_checkpoint(checkpoint)

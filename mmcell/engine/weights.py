@@ -72,6 +72,27 @@ def check_weights(
     return [InputError(path, problem, cure)], []
 
 
+def skip_pretrained(model: nn.Module, content: Mapping[str, Any]) -> None:
+    """Let a backbone all of whose weights a checkpoint holds start from no others, which then need not be there.
+
+    Args:
+        model: The detector, or one around it, before its weights are initialised.
+        content: Content of the checkpoint that will be loaded after that.
+    """
+    while hasattr(model, 'detector'):  # Tiles and views have the names of the detector that they wrap.
+        model = model.detector
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None:
+        return
+    found = {name: tuple(value.shape) for name, value in weights_of(content).items()}
+    if {
+        f'backbone.{name}': tuple(value.shape) for name, value in backbone.state_dict().items()
+    }.items() <= found.items():
+        backbone.init_cfg = None
+        if getattr(backbone, 'pretrained', False):  # of TimmBackbone
+            backbone.pretrained = False
+
+
 def _check_base(config: Config, path: str | Path, content: Mapping[str, Any]) -> InputError | None:
     """An error if a run over another base than the config's wrote the checkpoint."""
     base, own = (_recorded(content) or {}).get('base'), base_of(config)

@@ -1,13 +1,15 @@
 """Reading checkpoints: weights and numbers, and never a line of code.
 
-A pickle can run any program while it is loaded. mmengine itself reads files this way once
+A pickle can run any program while it is loaded; `.safetensors` hold none. mmengine itself reads files this way once
 :func:`mmcell.compat.install` is called.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,16 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import load_state_dict
 from numpy._core import multiarray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
 from mmcell.errors import InputError
+from mmcell.io.files import write_bytes
+from mmcell.io.shipped import find_weights, read_sums
+
+#: The entry of a safetensors header that holds our facts: it may hold texts only, so they are JSON.
+_FACTS = 'mmcell'
 
 
 def check_checkpoint(path: str | Path) -> None:
@@ -28,6 +37,9 @@ def check_checkpoint(path: str | Path) -> None:
         InputError: If so.
     """
     if not Path(path).is_file():
+        if names := str(path).isidentifier() and list(read_sums()):
+            problem = 'is neither a checkpoint file nor a model that comes with mmcell'
+            raise InputError(path, problem, f'check the path, or choose from {", ".join(names)}')
         raise InputError(path, 'is not a checkpoint file', 'check the path; training writes them to its work folder')
     # A zip, whose end a half-written file lacks; files of torch before 1.6 are bare pickles.
     with Path(path).open('rb') as file:
@@ -36,16 +48,20 @@ def check_checkpoint(path: str | Path) -> None:
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = False) -> dict[str, Any]:
-    """Read what torch or mmengine saved: tensors, numbers, texts and mmengine's log histories.
+    """Read what torch or mmengine saved: tensors, numbers, texts and mmengine's log histories; or `.safetensors`.
 
     Args:
-        path: The checkpoint.
+        path: The checkpoint, or the name of a model that comes with mmcell.
         map_location: See :func:`torch.load`.
         mmap: Leave tensors in the file until they are used: to see only names and shapes takes no time then.
 
     Raises:
         InputError: If it is no checkpoint, is broken, or holds any other kind of object.
     """
+    if str(path) in read_sums() and not Path(path).exists():
+        path = find_weights(str(path))
+    if Path(path).suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
     check_checkpoint(path)
     try:
         with torch.serialization.safe_globals(_SAFE):
@@ -63,6 +79,33 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu', mmap: bool = Fa
         problem = f'holds {type(content).__name__} instead of weights by name'
         raise InputError(path, problem, 'take a checkpoint that training wrote')
     return content
+
+
+def _read_safetensors(path: str | Path, map_location: Any) -> dict[str, Any]:
+    """Weights and what :func:`save_safetensors` wrote beside them; other files' metadata are no business of ours."""
+    try:
+        with safe_open(path, 'pt') as file:
+            state = {name: file.get_tensor(name).to(map_location) for name in file.keys()}
+            facts = json.loads((file.metadata() or {}).get(_FACTS, '{}'))
+    except (OSError, ValueError, SafetensorError) as error:
+        problem = f'cannot be read as safetensors ({type(error).__name__}: {str(error)[:100]})'
+        raise InputError(path, problem, 'check the path, or fetch the file again') from None
+    return {'state_dict': state, 'meta': facts if isinstance(facts, dict) else {}}
+
+
+def save_safetensors(path: str | Path, state: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Write weights, and what is to be known of them, as a file that cannot run anything when it is read.
+
+    Args:
+        path: The file.
+        state: The weights by name.
+        facts: What :func:`load_checkpoint` gives as `meta`, ready for JSON.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    metadata = {'format': 'pt', _FACTS: json.dumps(facts, allow_nan=False)}
+    write_bytes(path, save({name: value.contiguous() for name, value in state.items()}, metadata))
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:

@@ -13,7 +13,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmcell.config import load_config
-from mmcell.engine.weights import check_recorded_classes, check_weights
+from mmcell.engine.weights import check_recorded_classes, check_weights, skip_pretrained
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.preflight.disk import check_disk, count_checkpoints, estimate_checkpoint
@@ -88,6 +88,17 @@ def test_fine_tuning_may_change_the_classes():
     assert check_weights(config, 'a.pth', {'x': torch.zeros(1)}, model, strict=False)[0]
     (error,), _ = check_weights(config, 'a.pth', {'state_dict': {}}, model)
     assert str(error) == 'a.pth: holds no weights; take a checkpoint that training wrote'
+
+
+@pytest.mark.parametrize('lacks', [False, True])
+def test_a_backbone_that_a_checkpoint_holds_needs_no_other_weights(lacks):
+    _, model = fresh(ROOT / 'configs/models/nuclei.py')
+    backbone, content = model.detector.detector.backbone, weights(model)
+    pretrained = dict(backbone.init_cfg)
+    if lacks:
+        del content['state_dict'][next(name for name in content['state_dict'] if name.startswith('backbone.'))]
+    skip_pretrained(model, content)
+    assert backbone.init_cfg == (pretrained if lacks else None)
 
 
 def test_recorded_classes():

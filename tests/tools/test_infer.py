@@ -219,3 +219,17 @@ def test_bad_arguments(checkpoint, tmp_path, tool):
     assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'nowhere: does not exist' in outcome.err
     outcome = tool('infer', CONFIG, checkpoint, '--out', tmp_path / 'out')
     assert outcome.status == 2 and 'IMAGE' in outcome.err
+
+
+def test_model_by_name(source, tmp_path, tool, monkeypatch):
+    """Arguments alone; that named models predict is tested with those that we ship."""
+    monkeypatch.setattr('mmcell.io.shipped.read_sums', lambda: {'consep': '0' * 64})
+    image = next((source / 'test_release').glob('*.tif'))
+    outcome = tool('infer', '--model', 'conseb', image, '--out', tmp_path / 'out')
+    line = 'error: conseb: is no model that comes with mmcell; choose from consep\n'
+    assert (outcome.status, outcome.err) == (2, line)
+    for arguments in ((image,), (CONFIG, image), ('--model', 'consep')):
+        outcome = tool('infer', *arguments, '--out', tmp_path / 'out')
+        assert outcome.status == 2 and 'the following arguments are required: ' in outcome.err, outcome
+        assert outcome.err.count('\n') == 1
+    assert not (tmp_path / 'out').exists()

@@ -1,0 +1,95 @@
+"""From a training checkpoint to the file of weights that the package carries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mmcell
+from mmcell.coco.schema import category_names
+from mmcell.coco.threshold import THRESHOLD_KEY, threshold_of
+from mmcell.engine.predictor import load_model
+from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint, save_safetensors
+from mmcell.io.files import read_bytes, read_json, write_bytes
+from mmcell.io.shipped import CONFIGS, SUMS, WEIGHTS, read_sums
+
+#: What a clone should carry at most for one model, bytes.
+MAX_BYTES = 16 << 20
+
+
+def publish(
+    checkpoint: str | Path, name: str, annotations: str | Path, score_thr: float | None, facts: Mapping[str, Any]
+) -> list[str]:
+    """Write the weights of a checkpoint to `mmcell/weights/` in half precision, and their SHA-256 beside them.
+
+    The weights are those that a test of the checkpoint would take: averaged ones, if the training averaged. With them
+    are written the names of the classes and the score threshold, as `facts` have none of these, and what they were
+    trained by: the config, how long, and on what.
+
+    Args:
+        checkpoint: What training wrote.
+        name: Name of the model; its config is `configs/models/NAME.py`.
+        annotations: The annotation file that it was trained on.
+        score_thr: The score from which cells are counted; None for what the training found on val.
+        facts: What else is to be known of the model, ready for JSON.
+
+    Returns:
+        Lines that say what was written.
+
+    Raises:
+        InputError: If checkpoint and config are not of one model, the checkpoint names no classes or no threshold is
+            known, a weight cannot be written in half precision, or the file would be too large.
+    """
+    config = CONFIGS / f'{name}.py'
+    if not config.is_file():
+        known = ', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))
+        raise InputError(config, 'does not exist', f'write it first, or choose a name from {known}')
+    meta = load_checkpoint(checkpoint, mmap=True).get('meta', {})
+    found = threshold_of(meta) if score_thr is None else score_thr
+    if found is None:
+        raise InputError(checkpoint, 'holds no score threshold', 'give one that was found on folds: --score-thr')
+    if not (meta.get('dataset_meta') or {}).get('classes'):
+        raise InputError(checkpoint, 'names no classes', 'take a checkpoint that training wrote')
+    model = load_model(config, checkpoint, 'cpu')
+    content = read_json(annotations)
+    if category_names(content) != model.classes:
+        problem = f'has the classes {", ".join(category_names(content))}, not {", ".join(model.classes)}'
+        raise InputError(annotations, problem, 'give the file that the model was trained on')
+    state = {key: _halve(checkpoint, key, value) for key, value in model.network.state_dict().items()}
+    path = WEIGHTS / f'{name}.safetensors'
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > MAX_BYTES:
+        problem = f'needs {size / (1 << 20):.1f} MB in half precision'
+        raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_BYTES >> 20}')
+    known = {
+        'dataset_meta': {'classes': model.classes},
+        THRESHOLD_KEY: found,
+        'config': f'configs/models/{config.name}',
+        'epoch': meta.get('epoch'),
+        'steps': meta.get('iter'),
+        'images': len(content['images']),
+        'cells': len(content['annotations']),
+        'annotations_sha256': hashlib.sha256(read_bytes(annotations)).hexdigest(),
+        'mmcell_version': mmcell.__version__,
+    }
+    save_safetensors(path, state, {**facts, **known})
+    digest = hashlib.sha256(read_bytes(path)).hexdigest()
+    sums = sorted({**read_sums(), name: digest}.items())
+    write_bytes(WEIGHTS / SUMS, ''.join(f'{one}  {each}.safetensors\n' for each, one in sums).encode())
+    return [f'wrote {path}: {path.stat().st_size / (1 << 20):.1f} MB, SHA-256 {digest}', f'wrote {WEIGHTS / SUMS}']
+
+
+def _halve(checkpoint: str | Path, name: str, value: torch.Tensor) -> torch.Tensor:
+    """A weight in half precision; integers, such as counters, stay."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not half.isfinite().all():
+        problem = f'holds {name}, which is not finite in half precision'
+        raise InputError(checkpoint, problem, 'take a checkpoint of a training that converged')
+    return half

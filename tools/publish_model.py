@@ -1,0 +1,38 @@
+"""Make a trained model one that mmcell comes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmcell.cli.command import Parser, run, score
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    # Imported here, as in mmcell.cli.command: only tools that run models need it.
+    from mmengine.config import DictAction
+
+    parser = Parser(
+        'Write the weights of a checkpoint to mmcell/weights/NAME.safetensors, in half precision and without pickle, '
+        'with what is to be known of them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
+        'python tools/publish_model.py work_dirs/consep/epoch_300.pth consep data/cell/annotations/trainval.json '
+        '--score-thr 0.6 --facts mpp=0.25',
+    )
+    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
+    parser.add_argument('name', metavar='NAME', help='name of the model; its config is configs/models/NAME.py')
+    parser.add_argument('annotations', metavar='JSON', help='annotation file that it was trained on')
+    parser.add_argument(
+        '--score-thr', type=score, help='score from which cells are counted (default: what val found in the training)'
+    )
+    parser.add_argument(
+        '--facts', nargs='+', action=DictAction, metavar='KEY=VALUE', help='what else is to be known of the model'
+    )
+    args = parser.parse_args(argv)
+
+    # Imported here: --help and bad arguments answer without torch.
+    from mmcell.engine.publish import publish
+
+    print(*publish(args.checkpoint, args.name, args.annotations, args.score_thr, args.facts or {}), sep='\n')
+
+
+if __name__ == '__main__':
+    run(main)
