@@ -15,7 +15,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
-from benchmarks.measure import Bar, Case, Options, Row, Task, find_row
+from benchmarks.measure import Case, Finding, Options, Row, Task, find_row
 from benchmarks.scene import draw_instances
 from mmcell.config import load_config
 
@@ -33,10 +33,10 @@ class Assign(Task):
     *overlaps read* includes that.
     """
 
-    def __init__(self, inputs: dict[str, Any], ours: bool) -> None:
-        super().__init__(inputs, ours)
+    def __init__(self, inputs: dict[str, Any], side: str) -> None:
+        super().__init__(inputs, side)
         self.assigner = TASK_UTILS.build(
-            {**inputs['assigner'], 'type': 'SparseMaxIoUAssigner' if ours else 'MaxIoUAssigner'}
+            {**inputs['assigner'], 'type': 'SparseMaxIoUAssigner' if self.ours else 'MaxIoUAssigner'}
         )
         self.priors = InstanceData(priors=torch.from_numpy(inputs['priors']))
         cells = torch.from_numpy(inputs['cells'])
@@ -94,13 +94,13 @@ def _proposals(cells: int, side: int, inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, 'cells': truth, 'priors': boxes}
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What was asked for."""
-    for boxes, bound in (('anchors', 3), (_READ, None)):
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
+    for boxes in ('anchors', _READ):
         if row := find_row(rows, boxes=boxes, cells=1000, side=1024):
-            yield Bar(f'{boxes}, 1000 cells at 1024: times faster', row.speedup, 20)
-            yield Bar(f'{boxes}, 1000 cells at 1024: times less memory', row.saving, 50)
+            yield Finding(f'{boxes}, 1000 cells at 1024: times faster', row.speedup())
+            yield Finding(f'{boxes}, 1000 cells at 1024: times less memory', row.saving())
         few, many = (find_row(rows, boxes=boxes, cells=cells, side=1024) for cells in (250, 4000))
         if few and many:
             growth = many.ours.seconds / few.ours.seconds
-            yield Bar(f'{boxes}, 250 to 4000 cells at 1024: times slower', growth, bound, at_least=False)
+            yield Finding(f'{boxes}, 250 to 4000 cells at 1024: times slower', growth)

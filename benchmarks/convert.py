@@ -13,20 +13,21 @@ import tifffile
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from benchmarks.measure import Bar, Case, Options, Row, Side, Task, clock
+from benchmarks.measure import Case, Finding, Options, Other, Row, Task, clock
 from benchmarks.scene import draw_cells, grid_cost, labels_of
 from mmcell.errors import InputError
 from mmcell.io.images import read_label_map
 from mmcell.structures.rle import Instances, encode_label_map
 
 _READING = 'reading the files'
+_OTHERS = (Other('id by id'),)
 
 
 class Convert(Task):
-    """Read label maps and encode each instance; stock compares the whole image with each id."""
+    """Read label maps and encode each instance; the other way compares the whole image with each id."""
 
-    def __init__(self, inputs: list[Path], ours: bool) -> None:
-        super().__init__(inputs, ours)
+    def __init__(self, inputs: list[Path], side: str) -> None:
+        super().__init__(inputs, side)
         self.reading: list[float] = []
 
     def run(self) -> list[Instances]:
@@ -80,19 +81,20 @@ def cases(options: Options) -> Iterator[Case]:
         if not files:
             raise InputError(options.source, 'holds no train/<id>/class*.tif', 'name a folder that convert.py can read')
         cells = sum(np.count_nonzero(np.unique(read_label_map(path))) for path in files)
-        yield Case({'source': options.source.name, 'images': len(folders), 'cells': cells}, 1, lambda: files)
+        labels = {'source': options.source.name, 'images': len(folders), 'cells': cells}
+        yield Case(labels, 1, lambda: files, _OTHERS)
         return
     for side, cells in product(options.sides, options.cells):
         path = options.scratch / f'{cells}_{side}.tif'
         tifffile.imwrite(path, draw_cells(cells, side), compression='deflate')
-        yield Case(labels_of(cells, side), grid_cost(cells, side), partial(list, [path]))
+        yield Case(labels_of(cells, side), grid_cost(cells, side), partial(list, [path]), _OTHERS)
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for, on real data."""
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     for row in rows:
         if 'source' in row.labels:
-            yield Bar(f'{row.labels["source"]}: times faster', row.speedup, 30)
-            if isinstance(row.stock, Side):
-                ours, stock = (side.seconds - side.parts[_READING] for side in (row.ours, row.stock))
-                yield Bar(f'{row.labels["source"]}: times faster, without reading the files', stock / ours, 30)
+            yield Finding(f'{row.labels["source"]}: times faster', row.speedup())
+            if other := row.other():
+                ours, theirs = (side.seconds - side.parts[_READING] for side in (row.ours, other))
+                yield Finding(f'{row.labels["source"]}: times faster, without reading the files', theirs / ours)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import Bar, Case, Options, Row, Task
+from benchmarks.measure import Case, Finding, Options, Other, Row, Task
 from benchmarks.scene import draw_cells
 from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
 from mmcell.structures.rle import encode_label_map
 
 _CLASSES, _IMAGES = 4, 4
+_OTHERS = (Other('pycocotools'),)
 
 
 class Evaluate(Task):
@@ -36,7 +37,7 @@ def cases(options: Options) -> Iterator[Case]:
     images = options.images or _IMAGES
     for detections, side in product(options.cells, options.sides):
         labels = {'images': images, 'detections': detections, 'side': side}
-        yield Case(labels, images * detections**2, partial(_inputs, detections, side, images))
+        yield Case(labels, images * detections**2, partial(_inputs, detections, side, images), _OTHERS)
 
 
 def _inputs(detections: int, side: int, images: int) -> dict[str, Any]:
@@ -72,8 +73,8 @@ def _inputs(detections: int, side: int, images: int) -> dict[str, Any]:
     }
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for."""
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     for row in rows:
         if row.labels['detections'] == 1000:
-            yield Bar(f'1000 detections an image, side {row.labels["side"]}: times faster', row.speedup, 15)
+            yield Finding(f'1000 detections an image, side {row.labels["side"]}: times faster', row.speedup())

@@ -14,7 +14,7 @@ from mmdet.registry import TRANSFORMS
 from numpy.typing import NDArray
 
 import mmcell.datasets  # noqa: F401
-from benchmarks.measure import Bar, Case, Options, Row, Task, clock, find_row
+from benchmarks.measure import Case, Finding, Options, Row, Task, clock, find_row
 from benchmarks.scene import draw_image, draw_instances, grid_cost, labels_of
 
 _READING = 'reading the image'
@@ -23,11 +23,11 @@ _READING = 'reading the image'
 class Load(Task):
     """`LoadCellImage`, annotations, `Resize` to the same size, `RandomFlip` (always), `PackDetInputs`."""
 
-    def __init__(self, inputs: dict[str, Any], ours: bool) -> None:
-        super().__init__(inputs, ours)
+    def __init__(self, inputs: dict[str, Any], side: str) -> None:
+        super().__init__(inputs, side)
         steps = [
             {'type': 'LoadCellImage'},
-            {'type': 'LoadCellAnnotations' if ours else 'LoadAnnotations', 'with_mask': True},
+            {'type': 'LoadCellAnnotations' if self.ours else 'LoadAnnotations', 'with_mask': True},
             {'type': 'Resize', 'scale': (inputs['width'], inputs['height']), 'keep_ratio': True},
             {'type': 'RandomFlip', 'prob': 1.0},
             {'type': 'PackDetInputs'},
@@ -77,14 +77,14 @@ def _inputs(path: Path, cells: int, side: int) -> dict[str, Any]:
     return {'img_path': str(path), 'img_id': 1, 'height': side, 'width': side, 'instances': instances}
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for."""
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     if row := find_row(rows, cells=1000, side=1024):
-        yield Bar('1000 cells at 1024: times faster', row.speedup, 100)
-        yield Bar('1000 cells at 1024: MB above the base', row.ours.megabytes, 150, at_least=False)
+        yield Finding('1000 cells at 1024: times faster', row.speedup())
+        yield Finding('1000 cells at 1024: MB above the base', row.ours.megabytes)
     few, many = (find_row(rows, cells=cells, side=1024) for cells in (250, 4000))
     if few and many:
         growth = 'growth of the time from 250 to 4000 cells at 1024'
-        yield Bar(growth, many.ours.seconds / few.ours.seconds, 2, at_least=False)
+        yield Finding(growth, many.ours.seconds / few.ours.seconds)
         without = [row.ours.seconds - row.ours.parts[_READING] for row in (few, many)]
-        yield Bar(f'{growth}, without reading the image', without[1] / without[0], None)
+        yield Finding(f'{growth}, without reading the image', without[1] / without[0])

@@ -1,17 +1,21 @@
-"""Two sides of a comparison, each in a process of its own, in turns."""
+"""The sides of a comparison, each in a process of its own, in turns."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar
@@ -19,9 +23,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-#: Times are those of the processor, user and system: with one thread and files in the page cache the wall clock shows
-#: the same on an idle machine, and on a shared one they stay what they are.
-clock = time.process_time
+#: The side that all others are compared with.
+OURS = 'ours'
 
 #: A turn repeats what is faster than this, in seconds: one run of a millisecond says little.
 _TURN = 0.1
@@ -29,19 +32,31 @@ _TURN = 0.1
 _COLD = 1.0
 
 
+_threads = 1
+
+
+def clock() -> float:
+    """Seconds of the processor, user and system, in a process of one thread; of the wall clock in one of several.
+
+    With one thread and files in the page cache the wall clock shows the same on an idle machine, and on a shared one
+    the processor's time stays what it is.
+    """
+    return time.process_time() if _threads == 1 else time.perf_counter()
+
+
 class Task(ABC):
     """One side of a comparison. It is built, prepared and run in a process that does nothing else.
 
     Args:
-        inputs: What both sides get; it is no part of the measured memory.
-        ours: Which side this is.
+        inputs: What all sides get; it is no part of the measured memory.
+        side: Which side this is: :data:`OURS`, or the name of an :class:`Other`.
     """
 
-    #: Seconds after which a stock run is given up, unless the user says otherwise.
+    #: Seconds after which a run of another side is given up, unless the user says otherwise.
     limit_s: ClassVar[float] = 30.0
 
-    def __init__(self, inputs: Any, ours: bool) -> None:
-        self.inputs, self.ours = inputs, ours
+    def __init__(self, inputs: Any, side: str) -> None:
+        self.inputs, self.side, self.ours = inputs, side, side == OURS
 
     def prepare(self) -> None:  # noqa: B027 (most tasks have nothing to prepare)
         """Make what has to be held in memory while the task runs: counted as memory, not as time."""
@@ -51,16 +66,39 @@ class Task(ABC):
         """Do once what is measured."""
 
     @abstractmethod
-    def digest(self, result: Any) -> NDArray[np.float64]:
-        """Numbers of a result that both sides should agree in."""
+    def digest(self, result: Any) -> NDArray[np.float64] | None:
+        """Numbers of a result that all sides should agree in; None if there are none, as of other weights."""
 
     def parts(self, result: Any) -> dict[str, float]:
         """Seconds that parts of the run take, by name."""
         return {}
 
+    def amount(self, result: Any) -> int | None:
+        """How many things a run makes, if a rate says more than a time."""
+        return None
+
     def floor_bytes(self, result: Any) -> int | None:
         """Bytes that any implementation reads and writes, or None if nobody has counted them."""
         return None
+
+
+@dataclass(frozen=True)
+class Other:
+    """What ours is measured beside.
+
+    Args:
+        name: Heads its columns.
+        task: What it runs; None takes the task of ours, which is told the name.
+        python: Interpreter of an environment of its own, in which `task` can be imported; None takes this one.
+        absent: Why it is not there, if so.
+        about: What it is, for the report.
+    """
+
+    name: str
+    task: type[Task] | None = None
+    python: Path | None = None
+    absent: str = ''
+    about: str = ''
 
 
 @dataclass(frozen=True)
@@ -69,18 +107,21 @@ class Case:
 
     Args:
         labels: What the row is about, by column.
-        cost: What stock's time and memory grow with. Above a case that was over the limits, stock is not tried again.
+        cost: What time and memory of the others grow with. Above a case in which one of them was over the limits, that
+            one is not tried again.
         inputs: Makes the inputs of the task.
+        others: What ours is measured beside; the same names in all cases of a subject.
     """
 
     labels: dict[str, int | str]
     cost: float
     inputs: Callable[[], Any]
+    others: Sequence[Other] = (Other('MMDetection'),)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to give up on stock.
+    """When to give up on another side.
 
     Args:
         seconds: For preparing and for one turn; None takes the task's own. A side that has run for longer in all takes
@@ -99,8 +140,9 @@ class Side:
     times: list[float]
     megabytes: float | None
     parts: dict[str, float]
+    amount: int | None
     floor_bytes: int | None
-    digest: NDArray[np.float64]
+    digest: NDArray[np.float64] | None
 
     @property
     def seconds(self) -> float:
@@ -110,31 +152,36 @@ class Side:
 
 @dataclass(frozen=True)
 class Row:
-    """Both sides of a case; for `stock` the reason, if it was skipped."""
+    """All sides of a case; of `others`, by name, the reason where one was skipped."""
 
     labels: dict[str, int | str]
     ours: Side
-    stock: Side | str
+    others: dict[str, Side | str]
 
-    @property
-    def speedup(self) -> float | None:
-        """Stock's time by ours."""
-        return self.stock.seconds / self.ours.seconds if isinstance(self.stock, Side) else None
+    def other(self, name: str | None = None) -> Side | None:
+        """Another side, the first unless it is named; None if it was skipped."""
+        side = next(iter(self.others.values())) if name is None else self.others[name]
+        return side if isinstance(side, Side) else None
 
-    @property
-    def saving(self) -> float | None:
-        """Stock's peak memory by ours; ours counts as 1 MB at least, since less is noise."""
-        if not isinstance(self.stock, Side) or None in (self.stock.megabytes, self.ours.megabytes):
+    def speedup(self, name: str | None = None) -> float | None:
+        """Time of another side by ours."""
+        other = self.other(name)
+        return other and other.seconds / self.ours.seconds
+
+    def saving(self, name: str | None = None) -> float | None:
+        """Peak memory of another side by ours; ours counts as 1 MB at least, since less is noise."""
+        other = self.other(name)
+        if other is None or None in (other.megabytes, self.ours.megabytes):
             return None
-        return self.stock.megabytes / max(self.ours.megabytes, 1)
+        return other.megabytes / max(self.ours.megabytes, 1)
 
-    @property
-    def difference(self) -> float | None:
-        """Largest difference of the two results; infinite if they do not even have the same shape."""
-        if not isinstance(self.stock, Side):
+    def difference(self, name: str | None = None) -> float | None:
+        """Largest difference of two results; infinite if they do not even have the same shape, None if unknown."""
+        other = self.other(name)
+        if other is None or other.digest is None or self.ours.digest is None:
             return None
-        ours, stock = self.ours.digest, self.stock.digest
-        return float(np.abs(ours - stock).max(initial=0)) if ours.shape == stock.shape else float('inf')
+        ours, theirs = self.ours.digest, other.digest
+        return float(np.abs(ours - theirs).max(initial=0)) if ours.shape == theirs.shape else float('inf')
 
 
 @dataclass(frozen=True)
@@ -145,11 +192,15 @@ class Options:
         cells: Cells (for `eval` detections) in an image.
         sides: Height and width of the image in pixels.
         scratch: Folder for temporary files.
-        source: Folder in the class_tiff layout (`convert`).
-        images: How many images (`convert`, `eval`); None takes all, or the subject's own number.
-        config: Config file (`train`).
+        source: Folder in the class_tiff layout (`convert`), or of images (`infer`).
+        images: How many images (`convert`, `eval`, `infer`); None takes all, or the subject's own number.
+        config: Config file; None takes drawn cells and `configs/cell/mask_rcnn.py` (`train`, `infer`).
+        base: Another base for it (`train`, `infer`).
+        options: Settings to override (`infer`).
         steps: Steps of training, and images of validation; None takes an epoch and all (`train`).
-        checkpoint: Weights to start from (`train`).
+        checkpoint: Weights to start from (`train`, `infer`).
+        amp: Whether ours trains in bfloat16 (`train`).
+        torchvision: Python of an environment with torchvision (`train`, `infer`).
     """
 
     cells: Sequence[int]
@@ -158,25 +209,20 @@ class Options:
     source: Path | None = None
     images: int | None = None
     config: Path | None = None
+    base: Path | None = None
+    options: dict[str, Any] | None = None
     steps: int | None = None
     checkpoint: Path | None = None
+    amp: bool = False
+    torchvision: Path | None = None
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What was promised of a number, if anything was, and the number; None if stock was skipped."""
+class Finding:
+    """A number that the rows come down to; None if a side that it needs was skipped."""
 
     what: str
-    measured: float | None
-    bound: float | None
-    at_least: bool = True
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the promise holds; None if that is unknown or there is none."""
-        if self.measured is None or self.bound is None:
-            return None
-        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+    number: float | None
 
 
 def find_row(rows: Sequence[Row], **labels: int | str) -> Row | None:
@@ -188,10 +234,10 @@ class OverLimit(Exception):
     """A run took too long or too much memory."""
 
 
-def measure(task: type[Task], cases: Iterable[Case], repeats: int, limits: Limits) -> Iterator[Row]:
-    """Measure cases from the cheapest to the dearest, ours and stock in turns.
+def measure(task: type[Task], cases: Iterable[Case], repeats: int, limits: Limits, threads: int = 1) -> Iterator[Row]:
+    """Measure cases from the cheapest to the dearest, all sides in turns.
 
-    Each side of each case is a fresh process with one thread. Its memory counts from where its imports and inputs are
+    Each side of each case is a fresh process. Its memory counts from where its imports and inputs are
     there, and is the peak of the resident set. Times are those of all runs but the first of a side, unless that one
     takes more than a second.
 
@@ -199,14 +245,17 @@ def measure(task: type[Task], cases: Iterable[Case], repeats: int, limits: Limit
         task: What to measure.
         cases: With which inputs.
         repeats: Turns of each side.
-        limits: When to give up on stock.
+        limits: When to give up on another side.
+        threads: Threads of each process.
     """
-    over: tuple[float, str] | None = None
+    over: dict[str, tuple[float, str]] = {}
     for case in sorted(cases, key=lambda case: case.cost):
-        skip = f'a smaller one {over[1]}' if over and case.cost >= over[0] else None
-        row = _measure_case(task, case, repeats, limits, skip)
-        if isinstance(row.stock, str) and skip is None:
-            over = case.cost, row.stock
+        skip = {other.name: other.absent for other in case.others if other.absent}
+        skip |= {name: f'a smaller one {why}' for name, (cost, why) in over.items() if case.cost >= cost}
+        row = _measure_case(task, case, repeats, limits, skip, threads)
+        for name, side in row.others.items():
+            if isinstance(side, str) and name not in skip:
+                over[name] = case.cost, side
         yield row
 
 
@@ -222,14 +271,17 @@ def bandwidth() -> float:
     return 2 * source.nbytes / median(times)
 
 
-def _measure_case(task: type[Task], case: Case, repeats: int, limits: Limits, skip: str | None) -> Row:
-    inputs = case.inputs()
+def _measure_case(
+    task: type[Task], case: Case, repeats: int, limits: Limits, skip: dict[str, str], threads: int
+) -> Row:
+    inputs, skip = case.inputs(), dict(skip)
     bounds = Limits(limits.seconds or task.limit_s, limits.megabytes)
-    workers = {}
+    workers: dict[str, _Worker] = {}
     try:
-        workers['ours'] = _Worker(task, inputs, True, None)
-        if skip is None:
-            workers['stock'] = _Worker(task, inputs, False, bounds)
+        workers[OURS] = _Worker(Other(OURS, task), inputs, None, threads)
+        for other in case.others:
+            if other.name not in skip:
+                workers[other.name] = _Worker(replace(other, task=other.task or task), inputs, bounds, threads)
         for name in ('prepare', *['turn'] * repeats):
             for side, worker in list(workers.items()):
                 if sum(worker.times) > bounds.seconds:
@@ -237,10 +289,14 @@ def _measure_case(task: type[Task], case: Case, repeats: int, limits: Limits, sk
                 try:
                     worker.step(name)
                 except OverLimit as error:
-                    skip = str(error)
+                    skip[side] = str(error)
                     workers.pop(side).stop()
-        ours = workers['ours'].finish()
-        return Row(case.labels, ours, workers['stock'].finish() if 'stock' in workers else skip)
+        ours = workers[OURS].finish()
+        others = {
+            other.name: workers[other.name].finish() if other.name in workers else skip[other.name]
+            for other in case.others
+        }
+        return Row(case.labels, ours, others)
     finally:
         for worker in workers.values():
             worker.stop()
@@ -249,15 +305,11 @@ def _measure_case(task: type[Task], case: Case, repeats: int, limits: Limits, sk
 class _Worker:
     """The parent's end of a process that serves one task."""
 
-    def __init__(self, task: type[Task], inputs: Any, ours: bool, limits: Limits | None) -> None:
-        # Forks of a server that has imported everything: a fresh process for every case, without seconds of imports.
-        context = multiprocessing.get_context('forkserver')
-        context.set_forkserver_preload([f'{__package__}.compare'])
+    def __init__(self, side: Other, inputs: Any, limits: Limits | None, threads: int) -> None:
         self._limits = limits
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, task, inputs, ours), daemon=True)
-        self._process.start()
-        theirs.close()
+        start = _fork if side.python is None else partial(_start_python, side.python)
+        self._connection, self._process = start(threads)
+        self._connection.send((side.task, inputs, side.name))
         self._base = self._receive(None)
         self.times: list[float] = []
         self._cold = True
@@ -282,8 +334,15 @@ class _Worker:
     def stop(self) -> None:
         """End the process."""
         self._process.kill()
-        self._process.join()
+        self._ended()
         self._connection.close()
+
+    def _ended(self) -> int | None:
+        """Wait for the end of the process; its exit status."""
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.wait()
+        self._process.join()
+        return self._process.exitcode
 
     def _receive(self, limits: Limits | None) -> Any:
         start = _processor_time(self._process.pid)
@@ -295,19 +354,43 @@ class _Worker:
         try:
             answer = self._connection.recv()
         except EOFError:
-            self._process.join()
-            raise RuntimeError(f'a measured process ended with {self._process.exitcode}') from None
+            raise RuntimeError(f'a measured process ended with {self._ended()}') from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
 
-def _serve(connection: Connection, task_type: type[Task], inputs: Any, ours: bool) -> None:
-    """The measured process: answers 'prepare', 'turn' and 'finish'."""
+def _fork(threads: int) -> tuple[Connection, BaseProcess]:
+    """A fork of a server that has imported everything: a fresh process for every case, without seconds of imports."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([f'{__package__}.compare'])
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, threads), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def _start_python(python: Path, threads: int) -> tuple[Connection, subprocess.Popen[bytes]]:
+    """A process of another environment, where this module and that of the task are all of ours that it imports."""
+    ours, theirs = multiprocessing.Pipe()
+    code = f'from multiprocessing.connection import Connection; from {__name__} import serve; serve(Connection(%d), %d)'
+    process = subprocess.Popen(
+        [str(python), '-c', code % (theirs.fileno(), threads)],
+        pass_fds=[theirs.fileno()],
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[1])},
+    )
+    theirs.close()
+    return ours, process
+
+
+def serve(connection: Connection, threads: int) -> None:
+    """The measured process: takes task, inputs and side, then answers 'prepare', 'turn' and 'finish'."""
     try:
-        _use_one_thread()
+        _use_threads(threads)
+        task_type, inputs, side = connection.recv()
         sys.stdout = Path(os.devnull).open('w')  # where pycocotools reports its progress
-        task, result = task_type(inputs, ours), None
+        task, result = task_type(inputs, side), None
         base = _reset_peak()
         connection.send(base)
         while (step := connection.recv()) != 'finish':
@@ -324,17 +407,23 @@ def _serve(connection: Connection, task_type: type[Task], inputs: Any, ours: boo
             connection.send(times)
         peak = _status(os.getpid(), 'VmHWM')
         memory = None if base is None else peak - base
-        connection.send((memory, task.parts(result), task.floor_bytes(result), task.digest(result)))
+        connection.send(
+            (memory, task.parts(result), task.amount(result), task.floor_bytes(result), task.digest(result))
+        )
     except Exception as error:
         connection.send(RuntimeError(f'{error}\n{traceback.format_exc()}'))
 
 
-def _use_one_thread() -> None:
-    import cv2
+def _use_threads(threads: int) -> None:
+    global _threads
     import torch
 
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+    _threads = threads
+    torch.set_num_threads(threads)
+    with contextlib.suppress(ImportError):
+        import cv2
+
+        cv2.setNumThreads(threads)
 
 
 def _reset_peak() -> float | None:

@@ -16,7 +16,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
-from benchmarks.measure import Bar, Case, Options, Row, Task, find_row
+from benchmarks.measure import Case, Finding, Options, Row, Task, find_row
 from benchmarks.scene import draw_instances, grid_cost, labels_of
 from mmcell.models.boxed_mask_head import BoxedRLEMaskHead
 
@@ -24,11 +24,11 @@ _CLASSES, _SIZE = 4, 28
 
 
 class Paste(Task):
-    """`predict_by_feat` of the mask head, and for stock the encoding that `CocoMetric` does with its bitmaps."""
+    """`predict_by_feat` of the mask head, and for MMDetection the encoding that `CocoMetric` does with its bitmaps."""
 
-    def __init__(self, inputs: dict[str, Any], ours: bool) -> None:
-        super().__init__(inputs, ours)
-        head = BoxedRLEMaskHead if ours else FCNMaskHead
+    def __init__(self, inputs: dict[str, Any], side: str) -> None:
+        super().__init__(inputs, side)
+        head = BoxedRLEMaskHead if self.ours else FCNMaskHead
         # Convolutions play no part.
         self.head = head(num_convs=0, in_channels=1, conv_out_channels=1, num_classes=_CLASSES)
         self.logits, self.boxes, self.labels = (torch.from_numpy(inputs[key]) for key in ('logits', 'boxes', 'labels'))
@@ -70,10 +70,10 @@ def _inputs(cells: int, side: int) -> dict[str, Any]:
     return {'boxes': boxes, 'logits': logits.astype(np.float32), 'labels': labels, 'side': side}
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for."""
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     if row := find_row(rows, cells=1000, side=2048):
-        yield Bar('1000 cells at 2048: times faster', row.speedup, 50)
+        yield Finding('1000 cells at 2048: times faster', row.speedup())
         if small := find_row(rows, cells=1000, side=512):
             growth = row.ours.megabytes - small.ours.megabytes
-            yield Bar('1000 cells: MB more at 2048 than at 512', growth, 10, at_least=False)
+            yield Finding('1000 cells: MB more at 2048 than at 512', growth)

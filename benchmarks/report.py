@@ -14,44 +14,47 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import Bar, Row, Side
+from benchmarks.measure import OURS, Finding, Row, Side
 from mmcell.io.files import write_bytes
 
-_SIDE = {True: 'least', False: 'most'}
 _PACKAGES = ('torch', 'numpy', 'onedl-mmdetection', 'onedl-mmcv', 'pycocotools', 'faster-coco-eval')
 _PREFACE = """# Performance
 
-Ours beside stock MMDetection. Each section is what one call of `tools/benchmark.py` wrote; the same call with `--write`
+Ours beside MMDetection. Each section is what one call of `tools/benchmark.py` wrote; the same call with `--write`
 replaces it.
 
-Each side of each row is a process of its own with one thread; the two take turns. Times are medians of the processor's
-time, user and system, which the wall clock shows too where nobody else is at work. Memory is the peak of the resident
-set above what the process held when its imports and inputs were there. *Floor* is the time in which this machine copies
-the bytes that any implementation has to read and write; *above it* is how many times as long ours takes. *Difference*
-is the largest one between the two results. Where stock takes too long or too much memory, it is skipped, and so is
-every larger case. *Runs* counts those of ours and of stock.
+Each side of each row is a process of its own with one thread, unless the section says otherwise; they take turns. Times
+are medians of the processor's time, user and system, which the wall clock shows too where nobody else is at work.
+Memory is the peak of the resident set above what the process held when its imports, inputs and weights were there.
+*Floor* is the time in which this machine copies the bytes that any implementation has to read and write; *above it* is
+how many times as long ours takes. *Difference* is the largest one between two results. Where another side takes too
+long or too much memory, it is skipped, and so is every larger case. *Runs* counts those of each side.
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """The rows of one subject, and what was promised of them.
+    """The rows of one subject, and what they come down to.
 
     Args:
         title: Heading of the section; a section with the same heading is replaced.
         about: What was compared.
         command: The command line that measured this.
         rows: At least one.
-        bars: Promises.
+        findings: What they come down to.
         bandwidth: Bytes read and written in a second, for the floor.
+        threads: Threads of each process.
+        others: What the other sides are, where their names do not say it.
     """
 
     title: str
     about: str
     command: str
     rows: Sequence[Row]
-    bars: Sequence[Bar]
+    findings: Sequence[Finding]
     bandwidth: float
+    threads: int = 1
+    others: Sequence[str] = ()
 
     def show(self) -> None:
         """Print the tables."""
@@ -72,7 +75,8 @@ class Report:
         if places:
             sections[places[0]] = text
         else:
-            sections.append(text)
+            notes = sections[-1].startswith('## Notes\n')  # which stay the last
+            sections.insert(len(sections) - notes, text)
         write_bytes(path, '\n'.join(section.rstrip() + '\n' for section in sections).encode())
 
     def _markdown(self) -> Iterable[str]:
@@ -84,44 +88,60 @@ class Report:
 
     def _tables(self) -> Iterable[list[list[str]]]:
         floors = any(row.ours.floor_bytes is not None for row in self.rows)
-        head = [*self.rows[0].labels, 'ours', 'stock', 'faster', 'ours MB', 'stock MB', 'less memory', 'difference']
-        head += ['floor', 'above it'] * floors
-        yield [[*head, 'runs'], *(self._cells(row, floors) for row in self.rows)]
+        names = [*self.rows[0].others]
+        compared = [name for name in names if any(row.difference(name) is not None for row in self.rows)]
+
+        def each(what: str, names: Sequence[str] = names) -> list[str]:
+            return [what] if len(names) == 1 else [f'{what}: {name}' for name in names]
+
+        head = [*self.rows[0].labels, OURS, *names, *each('faster'), f'{OURS} MB', *(f'{name} MB' for name in names)]
+        head += [*each('less memory'), *each('difference', compared), *['floor', 'above it'] * floors, 'runs']
+        yield [head, *(self._cells(row, compared, floors) for row in self.rows)]
         parts = [*self.rows[0].ours.parts]
         if parts:
-            sides = [(row, side) for row in self.rows for side in ('ours', 'stock')]
+            rate = ['in a second'] * (self.rows[0].ours.amount is not None)
             yield [
-                [*self.rows[0].labels, 'whose', *parts],
+                [*self.rows[0].labels, 'whose', *parts, *rate],
                 *(
-                    [*map(str, row.labels.values()), name, *(_seconds(side.parts[part]) for part in parts)]
-                    for row, name in sides
-                    if isinstance(side := getattr(row, name), Side)
+                    [
+                        *map(str, row.labels.values()),
+                        name,
+                        *(_seconds(side.parts[part]) for part in parts),
+                        *(f'{side.amount / side.seconds:.0f}' for _ in rate),
+                    ]
+                    for row in self.rows
+                    for name, side in {OURS: row.ours, **row.others}.items()
+                    if isinstance(side, Side)
                 ),
             ]
 
-    def _cells(self, row: Row, floors: bool) -> list[str]:
-        ours, stock = row.ours, row.stock
+    def _cells(self, row: Row, compared: Sequence[str], floors: bool) -> list[str]:
+        ours, others = row.ours, row.others
         cells = [*map(str, row.labels.values()), _seconds(ours.seconds)]
-        if isinstance(stock, Side):
-            cells += [_seconds(stock.seconds), _times(row.speedup), _megabytes(ours), _megabytes(stock)]
-            cells += [_times(row.saving), f'{row.difference:.1g}' if row.difference else '0']
-        else:
-            cells += [f'skipped ({stock})', '', _megabytes(ours), '', '', '']
+        cells += [_seconds(side.seconds) if isinstance(side, Side) else f'skipped ({side})' for side in others.values()]
+        cells += [_times(row.speedup(name)) if row.other(name) else '' for name in others]
+        cells += [_megabytes(ours), *(_megabytes(side) if isinstance(side, Side) else '' for side in others.values())]
+        cells += [_times(row.saving(name)) if row.other(name) else '' for name in others]
+        differences = [row.difference(name) for name in compared]
+        cells += ['' if value is None else f'{value:.1g}' if value else '0' for value in differences]
         if floors:
             floor = ours.floor_bytes / self.bandwidth
             cells += [_seconds(floor), _times(ours.seconds / floor)]
-        return [*cells, f'{len(ours.times)} / {len(stock.times) if isinstance(stock, Side) else 0}']
+        runs = [len(side.times) if isinstance(side, Side) else 0 for side in (ours, *others.values())]
+        return [*cells, ' / '.join(map(str, runs))]
 
     def _notes(self) -> Iterable[str]:
-        for bar in self.bars:
-            number = 'unknown, stock was skipped' if bar.measured is None else f'{bar.measured:.3g}'
-            verdict = {True: '; met', False: '; MISSED', None: ''}[bar.met]
-            asked = '' if bar.bound is None else f' (asked for: at {_SIDE[bar.at_least]} {bar.bound:g}{verdict})'
-            yield f'{bar.what}: {number}{asked}'
+        for finding in self.findings:
+            number = 'unknown, a side was skipped' if finding.number is None else f'{finding.number:.3g}'
+            yield f'{finding.what}: {number}'
         if any(row.ours.floor_bytes is not None for row in self.rows):
             yield f'Floor: {self.bandwidth / 1e9:.1f} GB read and written in a second'
+        yield from self.others
         yield f'`{self.command}`'
-        yield f'{date.today()}, {_machine()}, one thread a process'
+        threads = (
+            'one thread a process' if self.threads == 1 else f'{self.threads} threads a process, by the wall clock'
+        )
+        yield f'{date.today()}, {_machine()}, {threads}'
         yield f'Python {platform.python_version()}, {_versions()}'
 
 

@@ -14,7 +14,7 @@ from mmengine.config import ConfigDict
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from benchmarks.measure import Bar, Case, Options, Row, Task, find_row
+from benchmarks.measure import Case, Finding, Options, Row, Task, find_row
 from benchmarks.scene import draw_instances, grid_cost, labels_of
 from mmcell.structures.label_map_masks import LabelMapMasks
 
@@ -25,8 +25,8 @@ _SIZE = 28
 class Targets(Task):
     """`mask_target` of mmdet for 128 positives, 28 x 28; the masks of one image are held meanwhile."""
 
-    def __init__(self, inputs: dict[str, Any], ours: bool) -> None:
-        super().__init__(inputs, ours)
+    def __init__(self, inputs: dict[str, Any], side: str) -> None:
+        super().__init__(inputs, side)
         self.boxes = torch.from_numpy(inputs['boxes'])
         self.index = torch.from_numpy(inputs['index'])
         self.config = ConfigDict(mask_size=_SIZE)
@@ -73,8 +73,8 @@ def _inputs(cells: int, side: int) -> dict[str, Any]:
     return {'rles': [instance['mask'] for instance in instances], 'side': side, 'index': index, 'boxes': boxes}
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for."""
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     if row := find_row(rows, cells=1000, side=1024):
-        yield Bar('1000 cells at 1024: times faster', row.speedup, 20)
-        yield Bar('1000 cells at 1024: times less memory', row.saving, 50)
+        yield Finding('1000 cells at 1024: times faster', row.speedup())
+        yield Finding('1000 cells at 1024: times less memory', row.saving())

@@ -1,74 +1,83 @@
-"""An epoch of training and its validation: where the time goes."""
+"""Steps of training: where the time goes, and the memory."""
 
 from __future__ import annotations
 
 import copy
 import logging
-import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from itertools import product
+from statistics import median
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from mmdet.registry import METRICS, MODELS
-from mmengine.evaluator import Evaluator
+from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from numpy.typing import NDArray
 
-from benchmarks.measure import Bar, Case, Options, Row, Task, clock
-from mmcell.config import load_config
-from mmcell.io.files import read_json
+from benchmarks.drawn import drawn_config, write_data
+from benchmarks.measure import Case, Finding, Options, Other, Row, Side, Task, clock, find_row
+from benchmarks.parts import MMDETECTION, choose_layout, use_parts
+from benchmarks.torchvision_side import TorchvisionTrain, find_torchvision
 
-_STEP = ('data', 'forward', 'backward and update')
-_STOCK = {'LoadCellAnnotations': 'LoadAnnotations', 'BoxedRLEMaskHead': 'FCNMaskHead'}
+_STEP = ('forward', 'backward and update')
 
 
 class Train(Task):
-    """An epoch and its validation with `DenseCocoMetric`; stock has its own masks, mask head and `CocoMetric`.
+    """A step of training with a drawn image of side x side pixels, from its file to new weights.
 
-    Images are loaded in the same process and thread.
+    The model is `configs/cell/mask_rcnn.py`: ResNet-50, random weights, AdamW, the image seen at 800 x 800. torchvision
+    has its own Mask R-CNN with as much frozen, at the same size.
     """
 
-    limit_s: ClassVar[float] = 3600.0
+    limit_s: ClassVar[float] = 300.0
 
-    def __init__(self, inputs: dict[str, Any], ours: bool) -> None:
-        super().__init__(inputs, ours)
+    def __init__(self, inputs: dict[str, Any], side: str) -> None:
+        super().__init__(inputs, side)
         MMLogger.get_instance('mmcell', log_level=logging.ERROR)
         DefaultScope.get_instance('mmcell', scope_name='mmdet')
-        self.config = copy.deepcopy(inputs['config'])
-        if not ours:
-            self._use_stock()
-        self.train_loader, self.val_loader = (
-            Runner.build_dataloader(self.config[name], seed=0) for name in ('train_dataloader', 'val_dataloader')
-        )
+        self.config = self.load_config()
+        # Loaded in the measured process, so that nothing of the cost hides.
+        for name in ('train_dataloader', 'val_dataloader'):
+            self.config[name].update(num_workers=0, persistent_workers=False)
+        self.config.optim_wrapper.type = 'OptimWrapper'
+        if self.ours and inputs.get('amp'):
+            self.config.optim_wrapper.type = 'BFloat16OptimWrapper'
+        use_parts(self.config, side)
+        self.train_loader = Runner.build_dataloader(self.config.train_dataloader, seed=0)
         set_random_seed(0)
         self.model = MODELS.build(self.config.model)
         self.model.init_weights()
-        if inputs['checkpoint']:
-            load_checkpoint(self.model, str(inputs['checkpoint']), map_location='cpu', logger='silent')
+        if checkpoint := inputs.get('checkpoint'):
+            load_checkpoint(self.model, str(checkpoint), map_location='cpu', logger='silent')
+        choose_layout(self.model, self.config)
         self.weights = copy.deepcopy(self.model.state_dict())
+        self.seconds: list[dict[str, float]] = []
 
-    def run(self) -> dict[str, Any]:
-        """Train and validate, always from the same weights."""
-        self.seconds: dict[str, float] = defaultdict(float)
+    def load_config(self) -> Config:
+        """What is trained on what."""
+        return drawn_config(self.inputs['folder'], self.inputs.get('config'), self.inputs.get('base'))
+
+    def run(self) -> Any:
+        """Train, always from the same weights; the loss of each step."""
+        self.seconds.append(defaultdict(float))
         self.model.load_state_dict(self.weights)
         set_random_seed(0)
-        optimizer = build_optim_wrapper(self.model, self.config.optim_wrapper)
-        return {'losses': [*self._train(optimizer)], 'metrics': self._validate()}
+        return [*self._train(build_optim_wrapper(self.model, self.config.optim_wrapper))]
 
-    def digest(self, result: dict[str, Any]) -> NDArray[np.float64]:
-        """The loss of each step."""
-        return np.array(result['losses'])
+    def digest(self, result: Any) -> NDArray[np.float64] | None:
+        """The losses."""
+        return np.array(result)
 
-    def parts(self, result: dict[str, Any]) -> dict[str, float]:
+    def parts(self, result: Any) -> dict[str, float]:
         """Where the time went."""
-        return dict(self.seconds)
+        return {part: median(run[part] for run in self.seconds) for part in self.seconds[0]}
 
     def _train(self, optimizer: Any) -> Iterator[float]:
         self.model.train()
@@ -78,62 +87,42 @@ class Train(Task):
                 batch = next(batches)
             with self._clock('forward'):
                 data = self.model.data_preprocessor(batch, training=True)
-                loss, _ = self.model.parse_losses(self.model(**data, mode='loss'))
+                with optimizer.optim_context(self.model):
+                    losses = self.model(**data, mode='loss')
+                loss, _ = self.model.parse_losses(losses)
             with self._clock('backward and update'):
                 optimizer.update_params(loss)
             yield float(loss.detach())
-
-    def _validate(self) -> dict[str, float]:
-        self.model.eval()
-        dataset = self.config.val_dataloader.dataset
-        metric = {'type': 'DenseCocoMetric'} if self.ours else {'type': 'CocoMetric', 'metric': 'segm'}
-        evaluator = Evaluator([METRICS.build({**metric, 'ann_file': str(Path(dataset.data_root, dataset.ann_file))})])
-        evaluator.dataset_meta = self.val_loader.dataset.metainfo
-        batches = iter(self.val_loader)
-        images = 0
-        for _ in range(len(self.val_loader)):
-            with self._clock('validation: data'):
-                batch = next(batches)
-            with self._clock('validation: predict'), torch.no_grad():
-                predictions = self.model.val_step(batch)
-            with self._clock('validation: score'):
-                evaluator.process(predictions, batch)
-            images += len(predictions)
-        with self._clock('validation: score'):
-            return evaluator.evaluate(images)
 
     @contextmanager
     def _clock(self, part: str) -> Iterator[None]:
         start = clock()
         yield
-        self.seconds[part] += clock() - start
-
-    def _use_stock(self) -> None:
-        for step in self.config.train_dataloader.dataset.pipeline:
-            step.type = _STOCK.get(step.type, step.type)
-        head = self.config.model.roi_head.mask_head
-        head.type = _STOCK.get(head.type, head.type)
+        self.seconds[-1][part] += clock() - start
 
 
 def cases(options: Options) -> Iterator[Case]:
-    """The data that MMCELL_DATA names."""
-    config = load_config(options.config)
-    config.optim_wrapper.type = 'OptimWrapper'  # mixed precision needs an accelerator
-    for loader in (config.train_dataloader, config.val_dataloader):
-        # In the measured process, so that nothing of the cost hides.
-        loader.update(num_workers=0, persistent_workers=False)
-        dataset = loader.dataset
-        path = Path(dataset.data_root, dataset.ann_file)
-        images = (options.steps or sys.maxsize) * loader.batch_size
-        if images < len(read_json(path)['images']):
-            dataset.indices = images
-    labels = {'data': Path(config.train_dataloader.dataset.data_root).name, 'steps': options.steps or 'an epoch'}
-    inputs = {'config': config, 'checkpoint': options.checkpoint}
-    yield Case(labels, 1, lambda: inputs)
+    """Drawn images."""
+    others = (Other(MMDETECTION), find_torchvision(options.torchvision, TorchvisionTrain))
+    for cells, side in product(options.cells, options.sides):
+        make = partial(write_data, options.scratch / f'{cells}_{side}', cells, side)
+        yield Case({'cells': cells, 'side': side}, cells * side**2, make, others)
 
 
-def bars(rows: Sequence[Row]) -> Iterator[Bar]:
-    """What issue 3 asks for."""
+def step_seconds(side: Side) -> float:
+    """Time of the steps alone, without loading."""
+    return sum(side.parts[part] for part in _STEP)
+
+
+def findings(rows: Sequence[Row]) -> Iterator[Finding]:
+    """What the rows come down to."""
     for row in rows:
-        share = 100 * row.ours.parts['data'] / sum(row.ours.parts[part] for part in _STEP)
-        yield Bar(f'{row.labels["data"]}: % of a step spent on data', share, 5, at_least=False)
+        for name in row.others:
+            if other := row.other(name):
+                what = f'{row.labels["cells"]} cells: a step without loading, times faster than {name}'
+                yield Finding(what, step_seconds(other) / step_seconds(row.ours))
+    few, many = (find_row(rows, cells=cells, side=1024) for cells in (100, 4000))
+    if few and many:
+        what = '4000 cells at 1024, beside 100'
+        yield Finding(f'{what}: MB more', many.ours.megabytes - few.ours.megabytes)
+        yield Finding(f'{what}: times as long', many.ours.seconds / few.ours.seconds)

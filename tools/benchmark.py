@@ -1,4 +1,4 @@
-"""Measure ours beside stock MMDetection."""
+"""Measure ours beside MMDetection and torchvision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,20 +15,28 @@ from mmcell.cli.command import Parser, run
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ stands beside tools/, in no package
 
 _ONLY = {
-    'source': ('convert',),
-    'images': ('convert', 'eval'),
-    'config': ('train',),
+    'source': ('convert', 'infer'),
+    'images': ('convert', 'eval', 'infer'),
+    'config': ('train', 'infer'),
+    'base': ('train', 'infer'),
+    'cfg_options': ('infer',),
+    'checkpoint': ('train', 'infer'),
     'steps': ('train',),
-    'checkpoint': ('train',),
+    'amp': ('train',),
+    'torchvision': ('train', 'infer'),
 }
+_WITH_CONFIG = ('base', 'cfg_options', 'checkpoint', 'steps', 'amp')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    # Imported here, as in mmcell.cli.command.
+    from mmengine.config import DictAction
+
     parser = Parser(
-        'Measure time and peak memory of ours beside stock MMDetection, in one run.',
+        'Measure time and peak memory of ours beside MMDetection and torchvision, in one run.',
         'python tools/benchmark.py load --cells 250 1000 --sides 1024',
     )
-    parser.add_argument('subject', choices=['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train'])
+    parser.add_argument('subject', choices=['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train', 'infer'])
     parser.add_argument(
         '--cells', type=int, nargs='+', default=[100, 250, 500, 1000, 2000, 4000], metavar='N', help='cells in an image'
     )
@@ -35,17 +44,39 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--sides', type=int, nargs='+', default=[512, 1024, 2048], metavar='PX', help='side of an image'
     )
     parser.add_argument('--repeats', type=int, default=3, help='turns of each side (default: %(default)s)')
-    parser.add_argument('--limit-s', type=float, help='skip stock where a run takes longer (default: 30; train: 3600)')
+    parser.add_argument('--threads', type=int, default=1, help='threads of each side (default: %(default)s)')
     parser.add_argument(
-        '--limit-gb', type=float, default=8, help='skip stock where it takes more memory (default: %(default)s)'
+        '--limit-s', type=float, help='skip others where a run takes longer (default: 30; train, infer: 300 and more)'
     )
-    parser.add_argument('--source', type=Path, help='convert: a folder in the class_tiff layout instead of drawn cells')
-    parser.add_argument('--images', type=int, help='convert: first N images of --source; eval: N images (default: 4)')
     parser.add_argument(
-        '--config', type=Path, help='train: config (default: configs/demo/mask_rcnn_synthetic.py); data: MMCELL_DATA'
+        '--limit-gb', type=float, default=8, help='skip others where they take more memory (default: %(default)s)'
     )
+    parser.add_argument(
+        '--source',
+        type=Path,
+        help='convert: a folder in the class_tiff layout instead of drawn cells; infer: a folder of *.tif',
+    )
+    parser.add_argument(
+        '--images', type=int, help='convert, infer: first N images of --source; eval: N images (default: 4)'
+    )
+    parser.add_argument(
+        '--torchvision',
+        type=Path,
+        metavar='PYTHON',
+        help='train, infer: Python of an environment with torchvision, pycocotools, tifffile and imagecodecs',
+    )
+    parser.add_argument(
+        '--config',
+        type=Path,
+        help='instead of drawn cells: train on what MMCELL_DATA names, infer on the images of --source',
+    )
+    parser.add_argument('--base', type=Path, metavar='CONFIG', help='put --config over this one')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='infer: override settings of --config'
+    )
+    parser.add_argument('--checkpoint', type=Path, help='train, infer: weights to start from')
     parser.add_argument('--steps', type=int, help='train: N steps and N validation images instead of an epoch')
-    parser.add_argument('--checkpoint', type=Path, help='train: weights to start from')
+    parser.add_argument('--amp', action='store_true', default=None, help='train: ours in bfloat16')
     parser.add_argument(
         '--write',
         nargs='?',
@@ -57,13 +88,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     for name, subjects in _ONLY.items():
         if getattr(args, name) is not None and args.subject not in subjects:
-            parser.error(f'--{name} is for {" and ".join(subjects)} only')
-    numbers = [*args.cells, *args.sides, args.repeats, args.images, args.steps, args.limit_s, args.limit_gb]
+            parser.error(f'--{name.replace("_", "-")} is for {" and ".join(subjects)} only')
+        if getattr(args, name) is not None and name in _WITH_CONFIG and args.config is None:
+            parser.error(f'--{name.replace("_", "-")} needs --config')
+    if args.config is not None and args.torchvision is not None:
+        parser.error('--torchvision is for drawn cells, without --config')
+    numbers = [*args.cells, *args.sides, args.repeats, args.threads]
+    numbers += [args.images, args.steps, args.limit_s, args.limit_gb]
     if min(number for number in numbers if number is not None) <= 0:
         parser.error('numbers must be greater than 0')
 
     # Imported here: --help and bad arguments answer without torch.
-    from benchmarks import Limits, Options, compare
+    from benchmarks.compare import compare
+    from benchmarks.measure import Limits, Options
 
     with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         options = Options(
@@ -72,23 +109,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             Path(scratch),
             source=args.source,
             images=args.images,
-            config=args.config or Path('configs/demo/mask_rcnn_synthetic.py'),
+            config=args.config,
+            base=args.base,
+            options=args.cfg_options,
             steps=args.steps,
             checkpoint=args.checkpoint,
+            amp=bool(args.amp),
+            torchvision=args.torchvision,
         )
         limits = Limits(args.limit_s, 1000 * args.limit_gb)
-        report = compare(args.subject, options, args.repeats, limits, _command(args.subject, argv))
+        report = compare(args.subject, options, args.repeats, limits, _command(args, argv), args.threads)
     report.show()
     if args.write:
         report.write(args.write)
         print(f'wrote {args.write}')
 
 
-def _command(subject: str, argv: Sequence[str] | None) -> str:
+def _command(args: Namespace, argv: Sequence[str] | None) -> str:
     """The command line to repeat this with."""
     command = shlex.join(['python', 'tools/benchmark.py', *(sys.argv[1:] if argv is None else argv)])
     data = os.environ.get('MMCELL_DATA')
-    return f'MMCELL_DATA={shlex.quote(data)} {command}' if subject == 'train' and data else command
+    return f'MMCELL_DATA={shlex.quote(data)} {command}' if args.subject == 'train' and args.config and data else command
 
 
 if __name__ == '__main__':
