@@ -22,6 +22,7 @@ from mmcell.preflight.annotations import check_annotations
 from mmcell.preflight.arguments import check_arguments
 from mmcell.preflight.disk import check_disk
 from mmcell.preflight.images import check_images, read_sizes
+from mmcell.preflight.labels import check_labels
 from mmcell.preflight.model import build_model, check_layouts, check_num_classes
 from mmcell.preflight.pretrained import check_pretrained
 from mmcell.preflight.splits import Split, check_splits, find_seen, read_splits
@@ -61,6 +62,7 @@ def check_training(config: Config) -> None:
         splits = _check_data(report, config, ('train', 'val'), scored='val')
         if _validates(config):
             report.warnings += find_seen(*([one for one in splits if one.name == name] for name in ('val', 'train')))
+        report.add(check_labels(config, splits))
         model = _check_model(report, config, splits)
         if checkpoint:
             resumed = bool(config.get('resume'))
