@@ -83,7 +83,9 @@ def find_problems(document: Any, needs: Collection[str] = (), training: bool = F
             box that has an area and lies in its image, since MMDetection drops others in silence.
     """
     if not isinstance(document, dict) or not document.get('images') or not document.get('categories'):
-        yield Problem('', 'has no images or no categories', 'give both; for val, convert with a larger --val-ratio')
+        yield Problem(
+            '', 'has no images or no categories', 'give both; where val is empty, tools/convert.py says how to fill it'
+        )
         return
     info = document.get('info', {})
     if not isinstance(info, dict):

@@ -24,6 +24,7 @@ from mmcell.io.files import read_json
 from mmcell.io.images import ChannelOrder, read_image
 from mmcell.preflight.annotations import check_annotations, check_classes, check_listing
 from mmcell.preflight.images import check_images
+from mmcell.preflight.splits import find_no_cells
 from mmcell.structures.rle import Runs, decode
 
 #: `train`, `val`, `test`, and the same of a fold: `fold0_train`. What they share must be no image.
@@ -77,6 +78,8 @@ def examine_data(root: str | Path) -> tuple[list[str], list[InputError]]:
             contents[path] = content
         if not problems:
             sound[path] = content
+            crowds = find_no_cells(content) if content.get('annotations') else ''
+            errors += [InputError(path, crowds, 'annotate single cells, then convert again')] if crowds else []
     errors += check_classes([(path, category_names(content)) for path, content in contents.items()])
     images = _read_images(root / 'images', contents, sound)
     broken = set()
@@ -145,16 +148,22 @@ def _describe(name: str, content: Mapping[str, Any]) -> list[str]:
     counts = dict.fromkeys(ids, 0)
     areas, owners, per_image = [], [], []
     for image, owned, runs in _masks(content):
-        per_image.append(len(runs))
-        areas.append(runs.areas)
-        owners += [(annotation['id'], image['file_name']) for annotation in owned]
-    for annotation in content.get('annotations', ()):
-        counts[annotation['category_id']] = counts.get(annotation['category_id'], 0) + 1
-    total = len(content.get('annotations', ()))
+        cells = np.array([not annotation.get('iscrowd') for annotation in owned], dtype=bool)
+        per_image.append(int(cells.sum()))
+        areas.append(runs.areas[cells])
+        owners += [(owned[index]['id'], image['file_name']) for index in np.flatnonzero(cells).tolist()]
+    annotations = content.get('annotations', ())
+    for annotation in annotations:
+        if not annotation.get('iscrowd'):
+            counts[annotation['category_id']] = counts.get(annotation['category_id'], 0) + 1
+    total = sum(counts.values())
     lines = [f'{name}: {len(content["images"])} images, {total} cells']
+    if owners:
+        lines[0] += f' ({", ".join(f"{label} {counts[number]}" for number, label in zip(ids, names))})'
+    if total < len(annotations):
+        lines[0] += f', {len(annotations) - total} crowd regions'
     if not owners:
         return lines
-    lines[0] += f' ({", ".join(f"{label} {counts[number]}" for number, label in zip(ids, names))})'
     low, median, high = np.percentile(per_image, [0, 50, 100])
     lines.append(f'{name}: {low:g} to {high:g} cells an image, median {median:g}')
     areas = np.concatenate(areas)

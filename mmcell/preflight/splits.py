@@ -99,10 +99,13 @@ def check_splits(config: Config, splits: Sequence[Split], scored: str | None) ->
     """
     errors = []
     for split in splits:
-        if not split.content.get('annotations') and split.name in ('train', scored):
+        if split.name in ('train', scored) and (problem := find_no_cells(split.content)):
             purpose = 'to train on' if split.name == 'train' else 'to score against'
-            cure = f'choose another file as {split.name}_dataloader.dataset.ann_file, or convert the data again'
-            errors.append(InputError(split.ann_file, f'has no annotations {purpose}', cure))
+            cure = (
+                f'choose another {split.name}_dataloader.dataset.ann_file, convert again with another --seed or '
+                '--val-ratio, or annotate more images'
+            )
+            errors.append(InputError(split.ann_file, f'{problem} {purpose}', cure))
         if missing := sorted(set(split.classes) - set(split.categories)):
             problem = f'has no class {missing[0]!r}, which {split.name}_dataloader picks'
             errors.append(InputError(split.ann_file, problem, f'choose from {", ".join(split.categories)}'))
@@ -131,6 +134,16 @@ def find_seen(scored: Sequence[Split], trained: Sequence[Split]) -> list[str]:
 def _image_paths(split: Split) -> list[Path]:
     folder = split.images.resolve()
     return [folder / image['file_name'] for image in split.content['images']]
+
+
+def find_no_cells(content: Mapping[str, Any]) -> str:
+    """What is wrong with an annotation file without a cell; '' if there is one, or something that may be one."""
+    annotations = content.get('annotations')
+    if not annotations:
+        return 'has no annotations'
+    if isinstance(annotations, list) and all(isinstance(one, dict) and one.get('iscrowd') == 1 for one in annotations):
+        return f'has {len(annotations)} crowd regions (iscrowd 1) and no cells'
+    return ''
 
 
 def _check_evaluators(config: Config, splits: Sequence[Split]) -> list[InputError]:

@@ -68,7 +68,11 @@ def test_scored_images_that_are_trained_on(config, data, capfd):
         ),
         (
             lambda c: c.update(annotations=[]),
-            'has no annotations to train on; choose another file as train_dataloader.dataset.ann_file, or convert',
+            'has no annotations to train on; choose another train_dataloader.dataset.ann_file, convert again with',
+        ),
+        (
+            lambda c: [one.update(iscrowd=1) for one in c['annotations']],
+            'has {count} crowd regions (iscrowd 1) and no cells to train on; choose another',
         ),
     ],
 )
@@ -81,6 +85,7 @@ def test_annotations(config, data, change, problem, edit):
         'ids': [one['id'] for one in before['annotations']],
         'size': [first['height'], first['width']],
         'image': first['id'],
+        'count': len(before['annotations']),
     }
     edit(path, change)
     (line,) = problems(config)
@@ -134,7 +139,7 @@ def test_empty_val(config, data, edit):
     edit(data / 'annotations/val.json', lambda content: content.update(images=[], annotations=[]))
     (line,) = problems(config)
     assert line.startswith(f'{data}/annotations/val.json: has no images or no categories; ')
-    assert line.endswith('for val, convert with a larger --val-ratio')
+    assert line.endswith('where val is empty, tools/convert.py says how to fill it')
 
 
 def test_scored_against_another_file(config, data):

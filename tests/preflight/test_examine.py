@@ -85,3 +85,22 @@ def test_no_data(tmp_path, tool):
     assert outcome.err == (
         f'error: {tmp_path}: holds no annotations/*.json; python tools/convert.py class_tiff SRC --out {tmp_path}\n'
     )
+
+
+def test_crowds_are_no_cells(blue, data, tool, edit):
+    def mark(content):
+        for annotation in content['annotations'][:3]:
+            annotation['iscrowd'] = 1
+
+    for name in ('train', 'trainval'):
+        edit(data / f'annotations/{name}.json', mark)
+    outcome = tool('doctor', data)
+    assert outcome.status == 0
+    (line,) = (line for line in outcome.out.splitlines() if line.startswith('train: 5 images'))
+    cells = int(re.match(r'train: 5 images, (\d+) cells', line)[1])
+    assert line.endswith(', 3 crowd regions')
+    assert sum(map(int, re.findall(r' (\d+)[,)]', line.partition('(')[2]))) == cells
+    edit(data / 'annotations/train.json', lambda content: [one.update(iscrowd=1) for one in content['annotations']])
+    outcome = tool('doctor', data)
+    assert outcome.status == 2 and f'train: 5 images, 0 cells, {cells + 3} crowd regions' in outcome.out
+    assert f'train.json: has {cells + 3} crowd regions (iscrowd 1) and no cells' in outcome.err
