@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
 import numpy as np
 from mmengine.registry import Registry
@@ -20,9 +20,6 @@ from mmcell.structures.rle import Instances, Runs
 
 #: Every source layout, by the name that `tools/convert.py` takes.
 LAYOUTS = Registry('layout', scope='mmcell', locations=list_modules('converters'))
-
-#: Suffixes of the formats that :func:`mmcell.io.images.read_image` reads.
-IMAGE_SUFFIXES = frozenset({'.png', '.tif', '.tiff', '.jpg', '.jpeg'})
 
 
 def layout_names() -> list[str]:
@@ -69,6 +66,7 @@ class ImageRecord:
         blueness: Mean blue minus mean red over the pixels of all instances, in 8-bit steps; NaN without instances.
         crowds: Per category id, its crowd regions: neither cell nor background, ignored in training and scoring.
         empty: Number of annotations that hold no pixel and were left out.
+        pieces: In how many connected pieces each cell is, (N,); counted by the converter, for every layout.
         notes: What else was left out or changed, in words that follow a number in the summary, and how often.
     """
 
@@ -80,6 +78,7 @@ class ImageRecord:
     blueness: float = float('nan')
     crowds: dict[int, Instances] = field(default_factory=dict)
     empty: int = 0
+    pieces: NDArray[np.int64] | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -103,11 +102,14 @@ class Layout(ABC):
         class_names: Names of the categories; category ids count from 1 in this order.
 
     Attributes:
+        class_counts: How many names `class_names` may hold: one a class of the layout. Empty for any number, where the
+            source names the class of each cell.
         group_by: What `--group-by` is unless the user gives one.
         has_image_files: Whether images are files of the source. If not, the converter writes them, from
             :meth:`pixels`.
     """
 
+    class_counts: ClassVar[tuple[int, ...]] = ()
     group_by: ClassVar[str | None] = None
     has_image_files: ClassVar[bool] = True
 
@@ -122,6 +124,8 @@ class Layout(ABC):
         self.class_names = tuple(self.class_names) or self.default_class_names
         if len(set(self.class_names)) != len(self.class_names):
             raise InputError('--classes', 'names a class twice', 'give every class its own name')
+        if self.class_counts and len(self.class_names) not in self.class_counts:
+            self._refuse_names(self.class_counts)
 
     @property
     @abstractmethod
@@ -150,6 +154,13 @@ class Layout(ABC):
 
     def test_images(self) -> list[TestImage] | None:
         """The images to predict on, in the order of their ids; None if the layout has no such list."""
+        return None
+
+    def files(self) -> Iterable[Path] | None:
+        """Files of the source that are read, or passed over in words of the layout's own; None if it cannot tell.
+
+        What else lies in the source is named in the summary: it may be meant to be read.
+        """
         return None
 
     def pixels(self, name: str) -> NDArray[np.uint8]:
@@ -198,6 +209,14 @@ class Layout(ABC):
             empty_cells + empty_regions,
         )
 
+    def _refuse_names(self, counts: Sequence[int]) -> NoReturn:
+        """Raise that `--classes` has a wrong number of names: some would go to other cells than they are meant for."""
+        given, known = len(self.class_names), ' or '.join(map(str, counts))
+        problem = f'names {given} {"class" if given == 1 else "classes"} for the {known} of the data'
+        names = f'{", ".join(self.default_class_names):.160}'
+        cure = 'give one name' if max(counts) == 1 else f'give a name for each, in their order: {names}'
+        raise InputError('--classes', problem, cure)
+
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.source).as_posix()
 
@@ -206,25 +225,6 @@ def measure_blueness(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> floa
     """Mean blue minus mean red of an image, (H, W, 3), under a mask, (H, W); NaN if that is empty."""
     cells = pixels[mask]
     return float(cells[:, 2].mean() - cells[:, 0].mean()) if len(cells) else float('nan')
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Files of a folder that are images by their suffix, sorted; none if the folder is missing."""
-    return sorted(path for path in folder.glob('*') if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
-    """Files by name without suffix.
-
-    Raises:
-        InputError: If two differ in the suffix alone.
-    """
-    found: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in found:
-            raise InputError(path, f'has the same name as {found[path.stem].name}', 'remove one of them')
-        found[path.stem] = path
-    return found
 
 
 def check_same_size(path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int]) -> None:

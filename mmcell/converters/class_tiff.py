@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage, check_same_size
+from mmcell.converters.listing import IMAGE_SUFFIXES, files_in, find_files, folders_in
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import read_json
 from mmcell.io.images import read_label_map, read_size
@@ -18,6 +19,9 @@ from mmcell.structures.rle import encode_label_map
 @LAYOUTS.register_module('class_tiff')
 class ClassTiff(Layout):
     """`train/<id>/{image,class1,class2,…}.tif`, `test_release/*.tif`, `test_image_name_to_ids.json`.
+
+    In `train/<id>` .tiff and .png are read as well, and names in upper or lower case. Another picture there, or another
+    file that is called `class…`, is an error: it may be a class under a name that we do not know.
 
     A missing class file means that the class does not occur. Pixels of a class file with the same value are one
     instance, connected or not; ids may have gaps, and may be shared by class files or run on across them.
@@ -31,29 +35,33 @@ class ClassTiff(Layout):
     def names(self) -> list[str]:
         """Names of the folders below `train`, sorted."""
         train = self.source / 'train'
-        names = sorted(path.name for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
+        names = [path.name for path in folders_in(train)]
         if not names:
             raise InputError(train, 'holds no image folder', 'lay images out as train/<id>/image.tif')
         return names
 
+    def files(self) -> list[Path]:
+        """Images and class files, and whatever lies in `test_release`, which is checked on its own."""
+        folders = folders_in(self.source / 'train')
+        found = [path for folder in folders for path in files_in(folder) if _kind(path) or _may_be_a_class(path)]
+        return [*found, *find_files(self.source / 'test_release'), self.source / 'test_image_name_to_ids.json']
+
     def read(self, name: str) -> ImageRecord:
         """Read one folder below `train`."""
         folder = self.source / 'train' / name
-        image = folder / 'image.tif'
-        planes = {category: read_label_map(path) for category, path in self._class_files(folder).items()}
-        if not image.is_file():
-            raise InputError(image, 'is missing', 'restore it or remove the folder')
-        height, width = read_size(image)
+        images, files = self._sort_files(folder)
+        planes = {category: read_label_map(path) for category, path in files.items()}
+        if len(images) != 1:
+            there = ' and '.join(path.name for path in images)
+            problem = f'holds the images {there}' if images else 'is missing'
+            cure = 'leave one' if images else 'restore it or remove the folder'
+            raise InputError(folder if images else folder / 'image.tif', problem, cure)
+        size = read_size(images[0])
         for category, plane in planes.items():
-            if plane.shape != (height, width):
-                raise InputError(
-                    folder / f'class{category}.tif',
-                    f'is {plane.shape[1]} x {plane.shape[0]}, but {image.name} is {width} x {height}',
-                    'export the mask again at the size of the image',
-                )
+            check_same_size(files[category], plane.shape, images[0], size)
         instances = {category: encode_label_map(plane) for category, plane in planes.items()}
         mask = np.any([plane > 0 for plane in planes.values()], axis=0)
-        return self._record(name, image, instances, mask)
+        return self._record(name, images[0], instances, mask)
 
     def test_images(self) -> list[TestImage] | None:
         """The images of `test_release`, each with its id and its size from `test_image_name_to_ids.json`."""
@@ -72,7 +80,7 @@ class ClassTiff(Layout):
             for what, values in (('a name', names), ('an id', ids))
             if len(set(values)) != len(values)
         ]
-        found = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith('.')}
+        found = {path.name for path in files_in(folder)}
         errors += [
             InputError(folder / name, f'is listed in {listing.name} but missing', 'restore the file or drop the entry')
             for name in sorted(set(names) - found)
@@ -89,24 +97,43 @@ class ClassTiff(Layout):
         raise_all(errors)
         return sorted(images, key=lambda image: image.id)
 
-    def _class_files(self, folder: Path) -> dict[int, Path]:
-        """Class files of one image by category id."""
-        files = {}
-        for path in sorted(folder.glob('class*.tif')):
-            number = re.fullmatch(r'class(\d+)\.tif', path.name)
-            category = int(number[1]) if number else 0
-            if not 1 <= category <= len(self.class_names):
-                raise InputError(
-                    path,
-                    f'is not one of class1.tif to class{len(self.class_names)}.tif',
-                    'rename it or name all classes with --classes',
-                )
-            files[category] = path
+    def _sort_files(self, folder: Path) -> tuple[list[Path], dict[int, Path]]:
+        """Of one folder the images, and the class files by category id."""
+        images: list[Path] = []
+        files: dict[int, Path] = {}
+        for path in files_in(folder):
+            kind = _kind(path)
+            if kind == 'image':
+                images.append(path)
+            elif kind is None and not _may_be_a_class(path):
+                continue  # The summary names it.
+            else:
+                category = int(kind.removeprefix('class')) if kind else 0
+                if not 1 <= category <= len(self.class_names):
+                    raise InputError(
+                        path,
+                        f'is not one of class1.tif to class{len(self.class_names)}.tif',
+                        'rename it, name all classes with --classes, or remove it',
+                    )
+                if category in files:
+                    problem = f'is of class {category}, as {files[category].name} is'
+                    raise InputError(path, problem, 'remove one of them')
+                files[category] = path
         if not files:
             raise InputError(
                 folder, 'holds no class file', 'add one (all zero for an image without cells) or remove the folder'
             )
-        return files
+        return images, files
+
+
+def _kind(path: Path) -> str | None:
+    """`image`, or `class` and its number, of a file that has such a name; None of any other."""
+    match = re.fullmatch(r'(image|class\d{1,9})\.(tiff?|png)', path.name.lower(), re.ASCII)
+    return match[1] if match else None
+
+
+def _may_be_a_class(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES or path.name.lower().startswith('class')
 
 
 def _test_image(listing: Path, entry: object) -> TestImage:

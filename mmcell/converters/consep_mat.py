@@ -10,18 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcell.converters.base import (
-    LAYOUTS,
-    ImageRecord,
-    Layout,
-    TestImage,
-    by_stem,
-    check_same_size,
-    image_files,
-    to_label_map,
-)
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage, check_same_size, to_label_map
+from mmcell.converters.listing import IMAGE_SUFFIXES, by_stem, files_in, image_files
 from mmcell.converters.mat_headers import list_variables
-from mmcell.errors import InputError
+from mmcell.errors import InputError, raise_all
 from mmcell.io.files import read_bytes
 from mmcell.io.images import read_size
 from mmcell.structures.rle import Instances, encode_label_map
@@ -29,7 +21,7 @@ from mmcell.structures.rle import Instances, encode_label_map
 #: Category id of each type: 1 other, 2 inflammatory, 3 healthy and 4 dysplastic or malignant epithelial, 5 fibroblast,
 #: 6 muscle, 7 endothelial. Merged as in the paper and in `dataset.py` of https://github.com/vqdang/hover_net.
 CATEGORY_OF_TYPE = np.array([0, 1, 2, 3, 3, 4, 4, 4])
-
+_TYPES = len(CATEGORY_OF_TYPE) - 1
 
 #: Variables that we read.
 _READ = ('inst_map', 'type_map', 'inst_type')
@@ -42,11 +34,14 @@ class ConsepMat(Layout):
     Each .mat file holds `inst_map` (H, W), 0 or the id of a nucleus; `type_map` (H, W), the type at each pixel, 0 to 7;
     and `inst_type` (N, 1), the type of each nucleus in the order of the ids. A nucleus has the type that most of its
     pixels have in `type_map`; without a `type_map`, `inst_type` decides. The seven types become four categories, see
-    `CATEGORY_OF_TYPE`. Test images are numbered by name; to have them with annotations, convert the folder `Test`.
+    `CATEGORY_OF_TYPE`; seven names of classes keep them apart, in the order of their numbers. Test images are numbered
+    by name; to have them with annotations, convert the folder `Test`.
 
     Source: README.txt of the data set, https://warwick.ac.uk/fac/cross_fac/tia/data/hovernet; Graham et al., HoVer-Net,
     Medical Image Analysis 2019.
     """
+
+    class_counts = (4, _TYPES)
 
     @property
     def default_class_names(self) -> tuple[str, ...]:
@@ -58,15 +53,29 @@ class ConsepMat(Layout):
         if not self._images:
             cure = 'lay images out as Train/Images/<name>.png and Train/Labels/<name>.mat'
             raise InputError(self._root / 'Images', 'holds no image', cure)
+        raise_all(
+            [
+                InputError(self._labels[name], 'has no image', 'restore the image or remove the labels')
+                for name in sorted(self._labels.keys() - self._images.keys())
+            ]
+        )
         return sorted(self._images)
+
+    def files(self) -> list[Path]:
+        """Images and labels, those of `Test`, and the pictures of both together."""
+        parts = [
+            (root, part) for root in (self._root, self.source / 'Test') for part in ('Images', 'Labels', 'Overlay')
+        ]
+        return [path for root, part in parts for path in files_in(root / part, {*IMAGE_SUFFIXES, '.mat'})]
 
     def read(self, name: str) -> ImageRecord:
         """Read one image and its nuclei."""
-        image, path = self._images[name], self._root / 'Labels' / f'{name}.mat'
+        image, path = self._images[name], self._labels.get(name, self._root / 'Labels' / f'{name}.mat')
         maps = _load(path, image)
         ids = to_label_map(path, maps['inst_map'])
         found = encode_label_map(ids)
-        categories = CATEGORY_OF_TYPE[_types(path, maps, ids, found.ids)]
+        types = _types(path, maps, ids, found.ids)
+        categories = types if len(self.class_names) == _TYPES else CATEGORY_OF_TYPE[types]
         instances = {int(category): _take(found, categories == category) for category in np.unique(categories)}
         return self._record(name, image, instances, ids > 0)
 
@@ -86,6 +95,10 @@ class ConsepMat(Layout):
     @cached_property
     def _images(self) -> dict[str, Path]:
         return by_stem(image_files(self._root / 'Images'))
+
+    @cached_property
+    def _labels(self) -> dict[str, Path]:
+        return by_stem(files_in(self._root / 'Labels', ['.mat']))
 
 
 def _load(path: Path, image: Path) -> dict[str, NDArray]:
@@ -120,7 +133,7 @@ def _types(
     path: Path, maps: dict[str, NDArray], ids: NDArray[np.int32], found: NDArray[np.int32]
 ) -> NDArray[np.integer]:
     """Type of each nucleus, 1 to 7, in the order of the ids that were found, (N,)."""
-    highest = len(CATEGORY_OF_TYPE) - 1
+    highest = _TYPES
     if 'type_map' in maps:
         pixels = to_label_map(path, maps['type_map'])
         owners = np.searchsorted(found, ids[ids > 0])

@@ -7,22 +7,26 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mmcell.coco.schema import find_problems, raise_first
 from mmcell.converters.base import ImageRecord, Layout, TestImage
-from mmcell.converters.split import split_folds, split_names
+from mmcell.converters.listing import find_unread, list_names
+from mmcell.converters.split import explain_empty_val, split_folds, split_names
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
 from mmcell.io.images import ChannelOrder
+from mmcell.structures.rle import decode
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
 _PIXELS = 'pixels'
@@ -34,7 +38,18 @@ _note: Callable[[int], None]
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion found: the records by name, the split, the test images if there are any, the folds."""
+    """What a conversion found.
+
+    Attributes:
+        records: What was read of each annotated image, by its name.
+        train: Names of the images to train on.
+        val: Names of the images to validate on.
+        test: The test images, if there are any.
+        class_names: Names of the categories.
+        warnings: What the layout and the split have to say.
+        folds: Names of the val images of each fold.
+        split_is_given: Whether the source comes with train and val.
+    """
 
     records: dict[str, ImageRecord]
     train: list[str]
@@ -43,6 +58,7 @@ class Conversion:
     class_names: Sequence[str]
     warnings: list[str]
     folds: list[list[str]]
+    split_is_given: bool = False
 
 
 def convert(
@@ -86,11 +102,15 @@ def convert(
     _check_target(layout, out, overwrite)
     names = layout.names()
     group_by = group_by or layout.group_by
-    train, val = layout.split() or split_names(names, val_ratio, seed, group_by)
+    given = layout.split()
+    train, val = given or split_names(names, val_ratio, seed, group_by)
     test = layout.test_images()
+    known = layout.files()
+    _check_apart(layout, out, known)
     # The classes before an image is read, or every image would complain about them.
     raise_first('--classes', find_problems(_dataset([_image(1, 'any.png', (1, 1))], [], layout, channel_order)))
     records = {record.name: record for record in _read_all(layout, names, workers)}
+    _check_cells(layout, records.values())
     contents = {
         'train': _annotated(records, train, layout, channel_order),
         'val': _annotated(records, val, layout, channel_order),
@@ -107,7 +127,11 @@ def convert(
         contents[f'fold{index}_train'] = _annotated(records, rest, layout, channel_order)
         contents[f'fold{index}_val'] = _annotated(records, part, layout, channel_order)
     _write(out, layout, contents, names, workers)
-    return Conversion(records, train, val, test, layout.class_names, layout.warnings, parts)
+    warnings = [*layout.warnings, *_name_unread(layout, known)]
+    if not val:
+        empty = 'the val split is empty'
+        warnings.append(empty if given else f'{empty}: {explain_empty_val(names, val_ratio, group_by)}')
+    return Conversion(records, train, val, test, layout.class_names, warnings, parts, given is not None)
 
 
 def _cells(records: dict[str, ImageRecord], layout: Layout) -> dict[str, list[int]]:
@@ -132,6 +156,32 @@ def _check_target(layout: Layout, out: Path, overwrite: bool) -> None:
         raise InputError(pixels, 'is not a folder that we wrote', 'move it away or choose another --out')
 
 
+def _check_apart(layout: Layout, out: Path, known: Iterable[Path] | None) -> None:
+    """Refuse to write between the files of the source: the next conversion would read what this one writes."""
+    inner = out.resolve()
+    if layout.source.resolve() in inner.parents:
+        for path in known or ():
+            if inner in path.resolve().parents or inner == path.resolve():
+                raise InputError(out, f'holds {path.name}, which is a part of the source', 'choose another --out')
+
+
+def _check_cells(layout: Layout, records: Iterable[ImageRecord]) -> None:
+    crowds = 0
+    for record in records:
+        if any(len(instances.rles) for instances in record.instances.values()):
+            return
+        crowds += sum(len(regions.rles) for regions in record.crowds.values())
+    if crowds:
+        problem = f'holds {crowds} crowd regions and no cell: nothing is left to learn'
+        raise InputError(layout.source, problem, 'annotate single cells')
+
+
+def _name_unread(layout: Layout, known: Iterable[Path] | None) -> list[str]:
+    """A warning with the files of the source that nobody reads, if there are any."""
+    unread = [] if known is None else find_unread(layout.source, known)
+    return [f'{len(unread)} files of the source are not read: {list_names(unread)}'] if unread else []
+
+
 def _owns_pixels(out: Path) -> bool:
     """Whether an earlier conversion wrote images below `out`."""
     images = out / 'images'
@@ -144,9 +194,16 @@ def _read(layout: Layout, name: str) -> ImageRecord | InputError:
         # As what will be written of it: what holds for every layout, whatever it was read from.
         document = _annotated({name: record}, [name], layout, 'rgb')
         raise_first(layout.source / record.file_name, find_problems(document, training=True))
-        return record
+        return replace(record, pieces=_count_pieces(record))
     except InputError as error:
         return error
+
+
+def _count_pieces(record: ImageRecord) -> NDArray[np.int64]:
+    from mmcell.structures.parts import find_parts  # scipy takes long to import.
+
+    masks = decode([rle for instances in record.instances.values() for rle in instances.rles], record.size)
+    return np.bincount(find_parts(masks).part_owners, minlength=len(masks))
 
 
 def _read_all(layout: Layout, names: list[str], workers: int | None) -> list[ImageRecord]:

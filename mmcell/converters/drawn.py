@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcell.converters.base import IMAGE_SUFFIXES, ImageRecord, Layout
+from mmcell.converters.base import ImageRecord, Layout
+from mmcell.converters.listing import list_names
 from mmcell.errors import InputError, show
 from mmcell.io.limits import MAX_COVERED
 from mmcell.structures.rle import Runs
@@ -29,6 +30,8 @@ class DrawnLayout(Layout):
     error, unless none in the data has one or a single name is given: they then are of that class.
     """
 
+    # Files that warnings name.
+    _passed_over: list[Path] = field(default_factory=list, init=False, repr=False)
     # The class of outlines without one; None refuses them.
     _unnamed: str | None = field(default=None, init=False, repr=False)
 
@@ -50,8 +53,13 @@ class DrawnLayout(Layout):
         documents, images = self._pairs
         without = sorted(images.keys() - documents.keys())
         if without:
-            self.warnings.append(f'{len(without)} images have no annotations and are left out: {few(without)}')
+            self.warnings.append(f'{len(without)} images have no annotations and are left out: {list_names(without)}')
         return sorted(documents)
+
+    def files(self) -> Iterable[Path]:
+        """All images, documents, and what has been named as passed over."""
+        documents, images = self._pairs
+        return [*images.values(), *documents.values(), *self._passed_over]
 
     @cached_property
     def _labels(self) -> set[str]:
@@ -62,6 +70,12 @@ class DrawnLayout(Layout):
     def _pairs(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """Documents and images by the image's path within SRC; the second also has images without a document."""
         raise NotImplementedError
+
+    def _warn_of_others(self, why: str) -> None:
+        """Name the json files that are passed over."""
+        if self._passed_over:
+            names = [self._relative(path) for path in self._passed_over]
+            self.warnings.append(f'{len(names)} json files are {why} and are passed over: {list_names(names)}')
 
     def _category(self, path: Path, name: str, label: str) -> int:
         """Category id of a class.
@@ -114,35 +128,6 @@ class DrawnLayout(Layout):
             )
         cells = {category: [masks.select(np.array(index))] for category, index in chosen.items()}
         return replace(self._record_of_runs(name, images[name], cells), notes={k: v for k, v in notes.items() if v})
-
-
-def find_images(source: Path) -> dict[str, Path]:
-    """Images in a folder and below, by their path within it, sorted; hidden ones and what macOS leaves are none."""
-    return {
-        path.relative_to(source).as_posix(): path
-        for path in find_files(source, IMAGE_SUFFIXES)
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    }
-
-
-def find_files(source: Path, suffixes: Iterable[str]) -> list[Path]:
-    """Files in a folder and below by what their names end in, sorted; hidden ones and what macOS leaves are none."""
-    suffixes = tuple(suffixes)
-    return sorted(
-        path
-        for path in source.rglob('*')
-        if path.name.lower().endswith(suffixes) and not _is_left_over(path.relative_to(source)) and path.is_file()
-    )
-
-
-def _is_left_over(path: Path) -> bool:
-    return any(part.startswith('.') or part == '__MACOSX' for part in path.parts)
-
-
-def few(names: Sequence[str]) -> str:
-    """The first few names, as fits into a line."""
-    shown = [name if len(name) <= 50 else f'…{name[-49:]}' for name in names[:3]]
-    return ', '.join(shown + ['…'] * (len(names) > len(shown)))
 
 
 def to_points(values: Any) -> NDArray[np.float64]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord
-from mmcell.converters.drawn import DrawnLayout, few, find_files, find_images, leaves_image, to_points
+from mmcell.converters.drawn import DrawnLayout, leaves_image, to_points
+from mmcell.converters.listing import few, find_files, find_images
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import parse_json, read_bytes, read_json
 from mmcell.io.images import read_size
@@ -139,10 +140,11 @@ class Geojson(DrawnLayout):
                     errors.append(InputError(path, problem, 'remove one of them'))
                 documents[name] = path
             elif path.suffix.lower() == '.json':
-                self.warnings.append(f'{few([beside])}.json is called after no image and passed over')
+                self._passed_over.append(path)
             else:
                 errors.append(InputError(path, 'has no image', 'restore the image beside it or remove the file'))
         raise_all(errors)
+        self._warn_of_others('called after no image')
         if not documents:
             cure = 'lay pairs out as <name>.tif and <name>.geojson'
             raise InputError(self.source, 'holds no image with a GeoJSON beside it', cure)

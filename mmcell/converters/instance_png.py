@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_same_size, image_files
+from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, check_same_size
+from mmcell.converters.listing import IMAGE_SUFFIXES, files_in, folders_in, image_files
 from mmcell.errors import InputError
 from mmcell.io.images import read_label_map, read_size
 from mmcell.structures.rle import Runs, find_runs
@@ -14,12 +15,14 @@ from mmcell.structures.rle import Runs, find_runs
 class InstancePng(Layout):
     """`stage1_train/<id>/images/<one>.png` and `stage1_train/<id>/masks/*.png`, or the folders `<id>` in SRC itself.
 
-    A mask is 0 outside its cell and one other value inside, by custom 255. Cells may overlap and be in pieces. All are
-    of the first class. An empty folder `masks` stands for an image without cells.
+    PNG, TIFF or JPEG, but masks no JPEG. A mask is 0 outside its cell and one other value inside, by custom 255. Cells
+    may overlap and be in pieces. All are of the first class. An empty folder `masks` stands for an image without cells.
 
     Source: Caicedo et al., Nucleus segmentation across imaging experiments: the 2018 Data Science Bowl, Nature Methods
     2019; the files are BBBC038 of the Broad Bioimage Benchmark Collection, https://bbbc.broadinstitute.org/BBBC038.
     """
+
+    class_counts = (1,)
 
     @property
     def default_class_names(self) -> tuple[str, ...]:
@@ -28,10 +31,15 @@ class InstancePng(Layout):
 
     def names(self) -> list[str]:
         """Names of the folders with an `images` in them, sorted."""
-        names = sorted(path.parent.name for path in self._root.glob('*/images'))
+        names = [path.name for path in folders_in(self._root) if (path / 'images').is_dir()]
         if not names:
             raise InputError(self._root, 'holds no image folder', 'lay images out as <id>/images and <id>/masks')
         return names
+
+    def files(self) -> list[Path]:
+        """Images and masks."""
+        folders = [self._root / name / part for name in self.names() for part in ('images', 'masks')]
+        return [path for folder in folders for path in image_files(folder)]
 
     def read(self, name: str) -> ImageRecord:
         """Read the image and the masks of one folder."""
@@ -42,6 +50,10 @@ class InstancePng(Layout):
         if not (folder / 'masks').is_dir():
             problem, cure = 'is missing', 'restore it; leave it empty for an image without cells'
             raise InputError(folder / 'masks', problem, cure)
+        # A mask that is passed over is a cell that is taught as background.
+        for path in files_in(folder / 'masks'):
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                raise InputError(path, 'is no mask that we read', 'save it as PNG, or remove it')
         size = read_size(images[0])
         cells = [_read_cell(path, images[0], size) for path in image_files(folder / 'masks')]
         return self._record_of_runs(name, images[0], {1: cells})

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL.PngImagePlugin import PngImageFile
 
 from mmcell.converters.base import LAYOUTS, ImageRecord
-from mmcell.converters.drawn import DrawnLayout, few, find_files, find_images, leaves_image, to_points
+from mmcell.converters.drawn import DrawnLayout, leaves_image, to_points
+from mmcell.converters.listing import few, find_files, find_images
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import read_json
 from mmcell.io.images import read_size
@@ -114,7 +115,7 @@ class Labelme(DrawnLayout):
             content = read_json(path)
             stem = path.relative_to(self.source).as_posix().removesuffix(path.suffix)
             if not is_labelme(content):
-                self.warnings.append(f'{few([stem])}.json is not labelme json and passed over')
+                self._passed_over.append(path)
                 continue
             name = self._image_of(path, content, images)
             beside = stems.get(stem, [])
@@ -129,6 +130,7 @@ class Labelme(DrawnLayout):
             else:
                 documents[name] = path
         raise_all(errors)
+        self._warn_of_others('not of labelme')
         if not documents:
             raise InputError(self.source, 'holds no json of labelme', 'lay pairs out as <name>.png and <name>.json')
         return documents, images

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout
+from mmcell.converters.listing import find_files, list_names
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import check_file
 from mmcell.io.images import read_size
@@ -28,14 +29,21 @@ _AMBIGUOUS = 'ambiguous'
 
 @LAYOUTS.register_module('monusac_xml')
 class MonusacXml(Layout):
-    """`<patient>/<image>.{tif,svs}` with `<patient>/<image>.xml`.
+    """`<patient>/<image>.{tif,svs}` with `<patient>/<image>.xml`; or MoNuSeg's `Tissue Images` and `Annotations`.
+
+    An XML file whose image does not lie beside it belongs to the image of the same name in a folder beside its own. The
+    folders may lie deeper in SRC.
 
     In the XML an Annotation holds the regions of one class, which is the Name of its first Attribute or else of the
-    Annotation, in upper or lower case. A Region is the outline of one cell, a list of Vertex with X and Y in
-    pixels. A pixel belongs to the cell if its integer coordinates lie in the outline or on it, as
-    `skimage.draw.polygon` has it, with which the organisers make their masks; where those let the later cell win, cells
-    here may overlap. Regions of the class `Ambiguous` become crowd regions of every class, since the challenge leaves
-    out what is predicted there. Images of one folder, a patient, stay on one side of the split.
+    Annotation, in upper or lower case; of the Attribute `Description`, which ImageScope gives every layer, it is the
+    Value. Where none is named, as in MoNuSeg, regions are of the one class in `class_names`.
+
+    A Region is the outline of one cell, a list of Vertex with X and Y in pixels. A pixel belongs to the cell if its
+    integer coordinates lie in the outline or on it, as `skimage.draw.polygon` has it, with which the organisers make
+    their masks; where those let the later cell win, cells here may overlap. Regions of the class `Ambiguous` become
+    crowd regions of every class, since the challenge leaves out what is predicted there.
+
+    Images of one folder, a patient, stay on one side of the split; those of MoNuSeg are of a patient each.
 
     The .tif files that the organisers' script writes have red and blue swapped (`--channel-order bgr`); the summary
     warns of it.
@@ -44,7 +52,8 @@ class MonusacXml(Layout):
     Transactions on Medical Imaging 2021.
     """
 
-    group_by = '^[^/]+'
+    # The folder, if there is one.
+    group_by = '^.+(?=/)|^.+'
 
     @property
     def default_class_names(self) -> tuple[str, ...]:
@@ -52,21 +61,30 @@ class MonusacXml(Layout):
         return 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage'
 
     def names(self) -> list[str]:
-        """`<patient>/<image>` of every XML file, sorted."""
-        if not self._images:
+        """Paths without suffix of the images that have an XML file, sorted; in MoNuSeg's folders, their names alone."""
+        if not self._pairs:
             raise InputError(self.source, 'holds no XML file', 'lay images out as <patient>/<image>.tif and .xml')
-        missing = [name for name, image in self._images.items() if image is None]
+        folded = [name.lower() for name in self.class_names]
+        if len(set(folded)) != len(folded):
+            raise InputError('--classes', 'names a class twice', 'give every class its own name, whatever its case')
         raise_all(
             [
-                InputError(self.source / f'{name}.xml', 'has no image beside it', f'restore {Path(name).name}.tif')
-                for name in sorted(missing)
+                InputError(path, 'has no image beside it or in a folder beside its own', f'restore {path.stem:.60}.tif')
+                for path, image in self._pairs.values()
+                if image is None
             ]
         )
-        return sorted(self._images)
+        return sorted(self._pairs)
+
+    def files(self) -> list[Path]:
+        """XML files, and all pictures of the same names: MoNuSAC has each twice."""
+        stems = {image.with_suffix('') for _, image in self._pairs.values() if image is not None}
+        pictures = [path for path in find_files(self.source, _SUFFIXES) if path.with_suffix('') in stems]
+        return [*(path for path, _ in self._pairs.values()), *pictures]
 
     def read(self, name: str) -> ImageRecord:
         """Read one image and its XML."""
-        image, path = self._images[name], self.source / f'{name}.xml'
+        path, image = self._pairs[name]
         size = read_size(image)
         categories = {label.lower(): number for number, label in enumerate(self.class_names, start=1)}
         cells, crowds = defaultdict(list), defaultdict(list)
@@ -77,24 +95,44 @@ class MonusacXml(Layout):
             if work > MAX_FILL_WORK:
                 raise InputError(path, 'holds outlines too large for cells', 'remove those that are none')
             runs = _fill(outline, box, size)
+            if not label and len(categories) == 1:
+                label = next(iter(categories))
             if label in categories:
                 cells[categories[label]].append(runs)
             elif label == _AMBIGUOUS:
                 for category in categories.values():
                     crowds[category].append(runs)
             else:
+                now = f'now {", ".join(self.class_names):.80}'
+                if not label:
+                    cure = f'name them in ImageScope, or give the one name that all have with --classes, {now}'
+                    raise InputError(path, 'holds regions without a class', cure)
                 problem = f'holds regions of the class {label!r:.80}'
-                raise InputError(path, problem, f'name all classes with --classes, now {", ".join(self.class_names)}')
+                raise InputError(path, problem, f'name all classes with --classes, {now}')
         return self._record_of_runs(name, image, cells, crowds)
 
     @cached_property
-    def _images(self) -> dict[str, Path | None]:
-        """Image of each XML file, by its name."""
-        found = {}
-        for path in sorted([*self.source.glob('*/*.xml'), *self.source.glob('*.xml')]):
-            images = (path.with_suffix(suffix) for suffix in _SUFFIXES)
+    def _pairs(self) -> dict[str, tuple[Path, Path | None]]:
+        """XML file and image by name."""
+        pictures: dict[Path, dict[str, Path]] = defaultdict(dict)
+        for suffix in reversed(_SUFFIXES):
+            for path in find_files(self.source, [suffix]):
+                pictures[path.parent][path.stem] = path
+        found: dict[str, tuple[Path, Path | None]] = {}
+        for path in find_files(self.source, ['.xml']):
             name = path.relative_to(self.source).with_suffix('').as_posix()
-            found[name] = next((image for image in images if image.is_file()), None)
+            image = pictures[path.parent].get(path.stem) if path.parent in pictures else None
+            if image is None and path.parent != self.source:
+                folders = [folder for folder in pictures if folder.parent == path.parent.parent]
+                images = [pictures[folder][path.stem] for folder in folders if path.stem in pictures[folder]]
+                if len(images) > 1:
+                    names = list_names([self._relative(image) for image in images])
+                    raise InputError(path, f'may belong to {names}', 'leave one of them')
+                if images:
+                    name, image = path.stem, images[0]
+            if name in found:
+                raise InputError(path, f'is called like {self._relative(found[name][0])}', 'rename one of them')
+            found[name] = path, image
         return found
 
 
@@ -131,12 +169,18 @@ def _outlines(path: Path) -> Iterator[tuple[str, NDArray[np.float64]]]:
     except (ET.ParseError, ValueError, LookupError) as error:  # ValueError also for unknown encodings
         raise InputError(path, f'is not valid XML ({error})', 'restore it from its source') from None
     for annotation in root.iter('Annotation'):
-        names = [part.get('Name', '').strip().lower() for part in (*annotation.findall('Attributes/*'), annotation)]
+        names = [_name(part).strip().lower() for part in (*annotation.findall('Attributes/*'), annotation)]
         label = next(filter(None, names), '')
         for region in annotation.iterfind('Regions/Region'):
             if region.get('NegativeROA') == '1':
                 raise InputError(path, f'has the hole {region.get("Id")!r:.20} as a region', 'remove negative regions')
             yield label, _vertices(path, region)
+
+
+def _name(part: ET.Element) -> str:
+    """What an Attribute or an Annotation is called; ImageScope's `Description` is a field, what it says is the name."""
+    name = part.get('Name', '')
+    return part.get('Value', '') if part.tag == 'Attribute' and name.strip().lower() == 'description' else name
 
 
 def _vertices(path: Path, region: ET.Element) -> NDArray[np.float64]:

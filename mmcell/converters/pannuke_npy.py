@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, measure_blueness, to_label_map
+from mmcell.converters.listing import find_files
 from mmcell.errors import InputError
 from mmcell.io.files import check_file
 from mmcell.io.limits import MAX_PIXELS
 from mmcell.structures.rle import encode_label_map
 
 #: Where a fold lies in the published archives, with or without the folder that unpacking makes, or gathered by hand.
-_PLACES = ('*/images/*/images.npy', 'images/*/images.npy', '*/images.npy', 'images.npy')
+_PLACES = re.compile(r'([^/]+/)?(images/[^/]+/)?images\.npy')
 
 
 @LAYOUTS.register_module('pannuke_npy')
@@ -34,6 +35,7 @@ class PannukeNpy(Layout):
     dataset extension, insights and baselines, arXiv 2003.10778.
     """
 
+    class_counts = (5,)
     has_image_files = False
 
     @property
@@ -44,6 +46,11 @@ class PannukeNpy(Layout):
     def names(self) -> list[str]:
         """Names of all images of all folds, sorted."""
         return sorted(self._places)
+
+    def files(self) -> list[Path]:
+        """The numpy files of all folds."""
+        folds = {path for path, _ in self._places.values()}
+        return [file for path in folds for file in (path, _masks_of(path), path.with_name('types.npy'))]
 
     def read(self, name: str) -> ImageRecord:
         """Read one image and its five label maps."""
@@ -67,12 +74,13 @@ class PannukeNpy(Layout):
         if not np.array_equal(pixels, stored):
             problem = f'holds colours in image {index} that are not whole numbers from 0 to 255'
             raise InputError(path, problem, 'restore it from its source')
-        return pixels
+        # A file may hold its numbers in the order of Fortran.
+        return np.ascontiguousarray(pixels)
 
     @cached_property
     def _places(self) -> dict[str, tuple[Path, int]]:
         """File of the images and index into it, by name of the image."""
-        folds = sorted(path for place in _PLACES for path in self.source.glob(place))
+        folds = [path for path in find_files(self.source, ['images.npy']) if _PLACES.fullmatch(self._relative(path))]
         if not folds:
             cure = 'lay folds out as Fold 1/images/fold1/images.npy and Fold 1/masks/fold1/masks.npy'
             raise InputError(self.source, 'holds no images.npy', cure)

@@ -46,6 +46,20 @@ def split_names(
     return [name for name in sorted(names) if name not in val], sorted(val)
 
 
+def explain_empty_val(names: Sequence[str], val_ratio: float, group_by: str | None = None) -> str:
+    """Why :func:`split_names` finds no val image, and what to do about it; arguments as there."""
+    groups = _groups(names, group_by)
+    if val_ratio == 0:
+        return 'so --val-ratio 0 asks'
+    if len(names) == 1:
+        return 'one image cannot be split; annotate another one, or cut it into two'
+    if len(groups) == 1:
+        return f"all {len(names)} images are of one group; --group-by '.*' splits them image by image"
+    smallest = min(map(len, groups.values()))
+    share = next(share for share in range(1, 100) if int(share / 100 * len(names)) >= smallest)
+    return f'give --val-ratio {share / 100} or more'
+
+
 def split_folds(
     names: Sequence[str],
     folds: int,

@@ -142,11 +142,13 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
         int32 array of shape (H, W).
 
     Raises:
-        InputError: If the file cannot be read, has several channels, or holds an id that is negative, NaN, fractional
-            or above 2**31 - 1.
+        InputError: If the file cannot be read, is a JPEG, has several channels, or holds an id that is negative, NaN,
+            fractional or above 2**31 - 1.
     """
     # Ids are what is stored, whatever the file says about black and white, or about colours.
     with open_stored(path, MAX_PIXELS) as stored:
+        if stored.lossy:
+            raise InputError(path, 'is compressed with loss, which changes ids', 'save label maps as PNG or TIFF')
         pixels = stored.read(0, 0, *stored.size[::-1])
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]

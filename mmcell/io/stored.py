@@ -44,6 +44,7 @@ class Stored(ABC):
         bits: Bits of a channel, or None where the type of the pixels says it.
         white_is_zero: Whether the lowest number of a grey picture is white.
         alpha: What a second or fourth channel is.
+        lossy: Whether numbers come back changed: JPEG keeps colours alike, not equal.
         palette: Colours of the numbers stored, (K, 3 or 4) uint8, if these are no colours themselves.
     """
 
@@ -52,6 +53,7 @@ class Stored(ABC):
     bits: int | None = None
     white_is_zero: bool = False
     alpha: Alpha = 'straight'
+    lossy: bool = False
     palette: NDArray[np.uint8] | None = None
 
     def __init__(self, path: Path, shape: tuple[int, int], orientation: int) -> None:
@@ -107,6 +109,7 @@ class Picture(Stored):
     def __init__(self, path: Path) -> None:
         start = read_bytes(path, 32)
         self.kind = 'PNG' if start.startswith(b'\x89PNG') else 'JPEG'
+        self.lossy = self.kind == 'JPEG'
         header = read_header(path)
         with header:
             exif = Exif()

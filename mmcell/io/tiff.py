@@ -45,8 +45,8 @@ _OWN_HEADERS = {
     50001: WebPImageFile,
 }
 
-# Their decoders give RGB where colours are stored as YCbCr.
-_TO_RGB = (7, 34927, 50001)
+# Lossy ones, whose decoders give RGB where colours are stored as YCbCr.
+_PHOTOGRAPHIC = (7, 34927, 50001)
 _GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
 
 #: Microns of what files give lengths in.
@@ -93,6 +93,7 @@ class TiffPixels(Stored):
             self.levels = [size[::-1] if self._across else size for size in sizes]
             self.mpp = _microns_per_pixel(path, pages[0])
             self.bits = page.bitspersample
+            self.lossy = page.compression in _PHOTOGRAPHIC
             self.white_is_zero = page.photometric == 0
             self.alpha = _alpha(path, page)
             if page.photometric == _PALETTE:
@@ -210,7 +211,7 @@ def _check_header(path: Path, page: tifffile.TiffPage, max_pixels: int) -> tifff
     """A page of an open file, with whole numbers for all that sizes are computed from."""
     _check_sizes(path, page)
     known = (*_GREY, _RGB, _PALETTE, None)
-    if page.photometric not in known and (page.photometric != _YCBCR or page.compression not in _TO_RGB):
+    if page.photometric not in known and (page.photometric != _YCBCR or page.compression not in _PHOTOGRAPHIC):
         name = getattr(page.photometric, 'name', page.photometric)
         raise InputError(path, f'stores colours as {name}', 'save it as grey, RGB or RGBA')
     if page.compression not in MAX_RATIOS:

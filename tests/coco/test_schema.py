@@ -231,13 +231,15 @@ def test_bad_annotations(root, document, case):
     expected = next(find_problems(read_json(path))).as_error(path)
     assert words in expected.problem
     for name, door in DOORS.items():
-        if (name, case) == ('doctor', 'no images'):  # a small data set may have none for val; to look at that is fine
+        # A small data set may have no images for val: to look at that is fine. The converter leaves stray points out.
+        if (name, case) in (('doctor', 'no images'), ('converter', 'polygon of two points')):
             continue
         error = refusal(door, root)
         # What is wrong many times over is said once before a run.
         problem = error.problem.partition(' (and ')[0] if name in ('preflight', 'doctor') else error.problem
         assert (name, error.where, problem, error.cure) == (name, str(path), expected.problem, expected.cure)
-    assert not (root / 'out').exists() and not (root.parent / 'converted').exists()
+    assert not (root / 'out').exists()
+    assert case == 'polygon of two points' or not (root.parent / 'converted').exists()
 
 
 @pytest.mark.parametrize('case', WHOLE)

@@ -143,6 +143,21 @@ def test_folds(class_tiff, tmp_path, tool):
     assert after == {name: content for name, content in before.items() if not name.startswith('fold')}
 
 
+SPELLINGS = {'class3.tif': 'class3.tiff', 'class1.tif': 'Class1.TIF', 'image.tif': 'IMAGE.TIFF'}
+
+
+@pytest.mark.parametrize('old', SPELLINGS)
+def test_names_that_other_programs_give(class_tiff, tmp_path, tool, old):
+    """A class under another name is read, and not left out."""
+    assert tool('convert', 'class_tiff', class_tiff, '--out', tmp_path / 'out').status == 0
+    before = annotations_by_name(load(tmp_path / 'out', 'trainval'))
+    for path in class_tiff.glob(f'train/*/{old}'):
+        path.rename(path.with_name(SPELLINGS[old]))
+    outcome = tool('convert', 'class_tiff', class_tiff, '--out', tmp_path / 'out', '--overwrite')
+    assert outcome.status == 0 and 'not read' not in outcome.out
+    assert list(annotations_by_name(load(tmp_path / 'out', 'trainval')).values()) == list(before.values())
+
+
 ERRORS = {
     'truncated image': (lambda s: cut(s / FIRST / 'image.tif'), 'image.tif', 'truncated'),
     'truncated mask': (lambda s: cut(s / FIRST / 'class1.tif'), 'class1.tif', 'truncated'),
@@ -166,6 +181,22 @@ ERRORS = {
     ),
     'no class file': (lambda s: (s / FIRST / 'class1.tif').unlink(), 'slide0_crop0', 'no class file'),
     'unknown class': (lambda s: put(s / FIRST / 'class5.tif', 1), 'class5.tif', '--classes'),
+    'a class under another name': (lambda s: put(s / FIRST / 'class_3.tif', 1), 'class_3.tif', 'is not one of class1'),
+    'a class with a blank': (lambda s: put(s / FIRST / 'Class 3.TIFF', 1), 'Class 3.TIFF', 'is not one of class1'),
+    'a class by its name': (lambda s: put(s / FIRST / 'lymphocyte.tif', 1), 'lymphocyte.tif', 'is not one of class1'),
+    'a class that is no picture': (lambda s: (s / FIRST / 'class3.npy').write_text('?'), 'class3.npy', 'is not one of'),
+    'class 0': (lambda s: put(s / FIRST / 'class0.tif', 1), 'class0.tif', 'is not one of class1'),
+    'two files of a class': (
+        lambda s: put(s / FIRST / 'class01.tif', 1),
+        'class1.tif',
+        'is of class 1, as class01.tif',
+    ),
+    'a class twice': (lambda s: put(s / FIRST / 'CLASS1.tiff', 1), 'class1.tif', 'is of class 1, as CLASS1.tiff'),
+    'two images': (
+        lambda s: shutil.copy(s / FIRST / 'image.tif', s / FIRST / 'Image.tiff'),
+        'slide0_crop0',
+        'holds the images Image.tiff and image.tif',
+    ),
     'test file missing': (lambda s: (s / 'test_release/zeta.tif').unlink(), 'zeta.tif', 'missing'),
     'test file not listed': (lambda s: relist(s, lambda e: e.pop()), 'alpha.tif', 'not listed'),
     'test size lies': (lambda s: relist(s, lambda e: e[0].update(height=17)), 'zeta.tif', '12 x 17'),

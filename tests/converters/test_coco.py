@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +112,9 @@ def test_every_kind_of_mask(source, converted, same_cells):
 
 def test_other_names_of_classes(source, converted, refused):
     save(source, mine=content())
-    assert 'names 1 classes for the 2' in refused('coco', source, '--classes', 'one')
+    assert 'names 1 class for the 2 of the data; give a name for each, in their order: tumour, stroma' in refused(
+        'coco', source, '--classes', 'one'
+    )
     assert converted('coco', source, '--classes', 'x', 'y').classes == ['x', 'y']
 
 
@@ -177,7 +180,6 @@ def runs(counts: object, size: object = SIZE):
 
 
 BROKEN = {
-    'too few points': (polygon(1, 2, 3, 4), 'three or more pairs'),
     'odd numbers': (polygon(1, 2, 3, 4, 5, 6, 7), 'three or more pairs'),
     'text': (polygon('1', '2', '3', '4', '5', '6'), 'three or more pairs'),
     'nested': (polygon([1, 2], [3, 4], [5]), 'three or more pairs'),
@@ -186,8 +188,8 @@ BROKEN = {
     'huge number': (polygon(10**400, 1, 2, 3, 4, 5), 'three or more pairs'),
     'far away': (polygon(1e9, 1, 2, 3, 4, 5), 'leaves all bounds'),
     'long way': (polygon(*[0, 0, 4e5, 4e5] * 20), 'leaves all bounds'),
-    'empty list': (put(segmentation=[]), 'has no segmentation'),
-    'no mask': (lambda value: value['annotations'][0].pop('segmentation'), 'has no segmentation'),
+    'empty list': (put(segmentation=[]), 'annotation 1 has a box only, no outline'),
+    'no mask': (lambda value: value['annotations'][0].pop('segmentation'), 'annotation 1 has a box only, no outline'),
     'other size': (runs('', (30, 24)), 'the size is [30, 24], not [24, 30]'),
     'counts too short': (runs([5, 4]), 'counts for 9 pixels, the image has 720'),
     'counts too long': (runs([720, 1]), 'counts for 721 pixels'),
@@ -257,7 +259,7 @@ def test_broken_sets_of_files(source, refused):
     other = copy.deepcopy(part({4}))
     other['categories'][0]['name'] = 'muscle'
     save(source, val=other)
-    assert 'val.json: has other categories than train.json' in refused('coco', source)
+    assert 'val.json: has other categories than annotations/train.json' in refused('coco', source)
 
 
 numbers = st.one_of(st.integers(-(2**33), 2**33), st.floats(), st.integers(0, 60), st.none(), st.text(max_size=3))
@@ -282,8 +284,15 @@ def test_any_mask_is_read_as_pycocotools_does_or_refused(source, mask):
     except InputError as error:
         assert 'mine.json' in str(error)
         return
+    found = [coco_mask.decode(mask).astype(bool) for mask in record.instances[1].rles] if record.instances else []
+    if isinstance(mask, list):  # pycocotools takes two points for a box, and fails at one.
+        value['annotations'][0]['segmentation'] = outlines = [outline for outline in mask if len(outline) > 5]
+        if not outlines:
+            assert not found and record.empty == 1
+            return
+        assert sum(record.notes.values()) == len(mask) - len(outlines)
+        save(source, mine=value)
     expected = by_pycocotools(source / 'annotations' / 'mine.json')['images/deep/b.tif'][0][2]
-    found = [coco_mask.decode(mask).astype(bool) for mask in record.instances[1].rles]
     assert np.array_equal(found[0], expected) if found else not expected.any()
 
 
@@ -296,3 +305,96 @@ def test_json_of_other_tools_is_told_by_name(layout, content, tmp_path, refused)
         (tmp_path / f'source/{name}.json').write_text(json.dumps(content))
     line = refused('coco', tmp_path / 'source')
     assert f'a.json: is not COCO json, but {layout}; give the layout {layout}' in line
+
+
+def test_stray_points_are_left_out_and_counted(source, converted, same_cells):
+    """What clicks by mistake leave: outlines without three points, alone and beside a good one, or none at all."""
+    value = content()
+    square = value['annotations'][5]['segmentation'][0]
+    value['annotations'] += [
+        annotate(7, 4, 2, [[5, 5, 6, 6]]),
+        annotate(8, 4, 2, [[5, 5]], bbox=[5, 5, 0, 0]),
+        annotate(9, 4, 2, [], bbox=[0, 0, 0, 0]),
+        annotate(10, 4, 2, [[]], bbox=[0, 0, 0, 0]),
+        annotate(11, 4, 2, None, bbox=[3, 3, 0, 8]),
+        annotate(12, 0, 2, [square, [5, 5], [1, 1, 2, 2]]),
+    ]
+    del value['annotations'][10]['segmentation']
+    save(source, mine=value)
+    result = converted('coco', source)
+    assert 'warning: 5 annotations hold no pixel' in result.printed
+    assert 'warning: 2 parts of outlines have fewer than three points and are left out' in result.printed
+    cells = result.cells()
+    assert len(cells['images/deep/b.tif']) == 1
+    assert same_cells(cells['images/c.tif'], [(1, 0, cells['images/deep/b.tif'][0].mask)])
+
+
+def test_boxes_without_outlines_are_refused(source, refused):
+    value = content()
+    value['annotations'] += [annotate(number, 4, 2, [], bbox=[2, 2, 9, 9]) for number in (7, 8)]
+    save(source, mine=value)
+    assert 'mine.json: annotation 7 (and 1 more) has a box only, no outline' in refused('coco', source)
+
+
+def test_crowds(source, converted, refused):
+    """CVAT marks what is drawn with a brush as crowds, which are not learned."""
+    value = content()
+    for annotation in value['annotations']:
+        annotation['iscrowd'] = 1
+    save(source, mine=value)
+    line = refused('coco', source)
+    assert 'mine.json: marks all 6 annotations as crowds (iscrowd 1), as CVAT' in line
+    cure = line.partition('single cells: ')[2]
+    assert cure.startswith('sed -i ') and cure.endswith(' mine.json')
+    subprocess.run(cure, shell=True, check=True, cwd=source / 'annotations')
+    assert 'tumour 3, stroma 3' in converted('coco', source).printed
+    value['annotations'][0]['iscrowd'] = 0
+    save(source, mine=value)
+    result = converted('coco', source, out='mixed')
+    assert 'warning: 5 of 6 annotations of mine.json are crowds (iscrowd 1), as CVAT' in result.printed
+
+
+def roboflow(root: Path, **parts: dict) -> None:
+    """Folders as Roboflow exports them: a json of one name between the images of each part."""
+    for index, (part, value) in enumerate(parts.items()):
+        (root / part).mkdir(parents=True)
+        for image in value['images']:
+            image['file_name'] = f'{image["id"]}_tif.rf.{index}.tif'
+            tifffile.imwrite(root / part / image['file_name'], np.full((*SIZE, 3), index, np.uint8))
+        parent = {'id': 0, 'name': 'cells', 'supercategory': 'none'}
+        children = [{**category, 'supercategory': 'cells'} for category in value['categories']]
+        (root / part / '_annotations.coco.json').write_text(json.dumps({**value, 'categories': [parent, *children]}))
+
+
+@pytest.mark.parametrize(
+    'names', [('train', 'valid', 'test'), ('Train', 'Validation', 'Test'), ('training', 'val', 'testing')]
+)
+def test_a_folder_for_each_part(tmp_path, converted, names):
+    root = tmp_path / 'source'
+    roboflow(root, **dict(zip(names, (part({30, 0}), part({4}), part({17})))))
+    result = converted('coco', root)
+    assert result.files('train') == [f'{names[0]}/0_tif.rf.0.tif', f'{names[0]}/30_tif.rf.0.tif']
+    assert result.files('val') == [f'{names[1]}/4_tif.rf.1.tif']
+    assert result.files('test') == [f'{names[2]}/17_tif.rf.2.tif']
+    assert result.classes == ['tumour', 'stroma']
+    assert 'the category cells owns no cell and is the supercategory of others: it is left out' in result.printed
+
+
+def test_a_part_of_its_own(tmp_path, converted):
+    roboflow(tmp_path / 'source', train=part({30, 4}))
+    assert converted('coco', tmp_path / 'source' / 'train').classes == ['tumour', 'stroma']
+    renamed = converted('coco', tmp_path / 'source', '--classes', 'a', 'b', out='renamed')
+    assert (renamed.files(), renamed.classes) == (['train/30_tif.rf.0.tif', 'train/4_tif.rf.0.tif'], ['a', 'b'])
+
+
+def test_a_parent_with_cells_is_a_class(source, converted):
+    value = content()
+    value['categories'][0]['supercategory'] = 'tumour'
+    save(source, mine=value)
+    assert converted('coco', source).classes == ['tumour', 'stroma']
+
+
+def test_json_files_and_images_that_are_not_read_are_named(source, converted):
+    save(source, train=part({30, 0}), val=part({4}), extra=content())
+    printed = converted('coco', source).printed
+    assert 'warning: 2 files of the source are not read: annotations/extra.json, images/d.tif' in printed

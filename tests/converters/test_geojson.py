@@ -291,7 +291,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
     result = converted('geojson', source, out='first')
     assert result.files() == ['a.png']
     assert 'warning: 1 images have no annotations and are left out: b.png' in result.printed
-    assert 'warning: notes.json is called after no image and passed over' in result.printed
+    assert 'warning: 1 json files are called after no image and are passed over: notes.json' in result.printed
     write(collection(), 'c.geojson')
     assert 'c.geojson: has no image' in refused('geojson', source)
     (source / 'c.geojson').unlink()

@@ -76,3 +76,96 @@ def test_bad_input(cellpose, refused, change, file, words):
     change(cellpose)
     line = refused('label_image', cellpose)
     assert file in line and words in line
+
+
+def test_what_cellpose_writes(tmp_path, converted, same_cells):
+    """Names of `save_masks` and of the GUI, old and new; a label map that was corrected by hand counts first."""
+    source = tmp_path / 'source'
+    for index, (image, mask) in enumerate(
+        [('a.png', 'a_cp_masks.png'), ('b.tif', 'b_cp_masks.tif'), ('c_img.png', 'c_img_cp_masks.png')]
+    ):
+        write(source / image, RNG.integers(0, 256, (24, 25, 3), dtype=np.uint8))
+        write(source / mask, plane(index))
+    write(source / 'b_masks.png', plane(7))
+    write(source / 'd.png', np.zeros((24, 25, 3), np.uint8))
+    write(source / 'd_labels.png', plane(3))
+    pictures = ['a_outlines.png', 'a_outlines_cp_masks.png', 'a_flows_cp_masks.tif', 'a_dP_cp_masks.tif', 'a_cp.png']
+    pictures += ['a_cp_output_cp_masks.png', 'c_img_flows.tif']
+    for name in pictures:
+        write(source / name, np.full((24, 25), 9, np.uint8))
+    others = ['a_cp_outlines.txt', 'a_rois.zip', 'a_seg.npy']
+    for name in others:
+        (source / name).write_bytes(b'-')
+    result = converted('label_image', source)
+    cells = result.cells()
+    assert list(cells) == ['a.png', 'b.tif', 'c_img.png', 'd.png']
+    for found, seed in zip(cells.values(), (0, 7, 2, 3)):
+        assert same_cells(found, by_comparison(plane(seed)))
+    assert '1 images have a second label map, which is not read: b_cp_masks.tif' in result.printed
+    (line,) = (line for line in result.printed.splitlines() if 'by-products of Cellpose' in line)
+    assert '10 by-products of Cellpose are not read' in line and all(name in line for name in pictures)
+
+
+def test_cellpose_with_folders(tmp_path, converted, same_cells):
+    source = tmp_path / 'source'
+    for index, name in enumerate('ab'):
+        write(source / f'{name}.png', RNG.integers(0, 256, (24, 25, 3), dtype=np.uint8))
+        write(source / 'masks' / f'{name}_cp_masks.png', plane(index))
+        write(source / 'outlines' / f'{name}_outlines_cp_masks.png', np.zeros((24, 25), np.uint8))
+    result = converted('label_image', source)
+    for index, found in enumerate(result.cells().values()):
+        assert same_cells(found, by_comparison(plane(index)))
+    assert '2 files of the source are not read: outlines/a_outlines' in result.printed
+
+
+def test_an_image_may_be_called_like_a_by_product(tmp_path, converted):
+    source = tmp_path / 'source'
+    for name in ('cells_outlines', 'a_labels', 'a'):
+        write(source / f'{name}.png', RNG.integers(0, 256, (24, 25, 3), dtype=np.uint8))
+        write(source / f'{name}_masks.png', plane(0))
+    assert converted('label_image', source).files() == ['a.png', 'a_labels.png', 'cells_outlines.png']
+
+
+def test_only_a_pickle(cellpose, refused):
+    (cellpose / 'a_masks.png').unlink()
+    line = refused('label_image', cellpose)
+    assert 'a_img.png: has no label map, and a_img_seg.npy is a pickle' in line and 'Save masks as PNG' in line
+
+
+SUSPICIOUS = {
+    '0 and 255': lambda labels: (labels > 0) * 255,
+    '0 and 1': lambda labels: labels > 0,
+    'classes': lambda labels: (labels > 0) * (1 + labels % 2),
+    'eight bits are too few': lambda labels: labels % 3 + (labels > 0),
+    'blurred': lambda labels: cv2.GaussianBlur(((labels > 0) * 255).astype(np.uint8), (0, 0), 1.5),
+}
+
+
+@pytest.mark.parametrize('change', SUSPICIOUS.values(), ids=SUSPICIOUS)
+def test_masks_that_hold_no_ids(tmp_path, converted, change):
+    labels = np.kron(np.arange(1, 13).reshape(3, 4), np.pad(np.ones((5, 5), int), 4))
+    for index in range(2):
+        write(tmp_path / f'source/{index}.png', RNG.integers(0, 256, (*labels.shape, 3), dtype=np.uint8))
+        write(tmp_path / f'source/{index}_masks.png', change(labels).astype(np.uint8))
+    printed = converted('label_image', tmp_path / 'source').printed
+    assert 'cells are in several pieces, up to' in printed and 'label their connected components first' in printed
+
+
+def test_a_single_cell_in_every_image(tmp_path, converted):
+    """Cells that touch make one piece."""
+    for index in range(3):
+        write(tmp_path / f'source/{index}.png', RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+        write(tmp_path / f'source/{index}_masks.png', np.pad(np.full((14, 14), 255, np.uint8), 3))
+    printed = converted('label_image', tmp_path / 'source').printed
+    assert 'each of 3 images holds a single cell; if masks hold foreground' in printed
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.tif'])
+def test_label_maps_are_no_jpeg(cellpose, refused, suffix):
+    path = cellpose / f'b_masks{suffix}'
+    (cellpose / 'b_masks.tif').unlink()
+    if suffix == '.jpg':
+        assert cv2.imwrite(str(path), plane(1).astype(np.uint8))
+    else:
+        tifffile.imwrite(path, plane(1).astype(np.uint8), compression='jpeg')
+    assert f'b_masks{suffix}: is compressed with loss, which changes ids' in refused('label_image', cellpose)

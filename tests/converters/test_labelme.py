@@ -165,7 +165,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
     (source / 'classes.json').write_text('["cell"]')
     result = converted('labelme', source, out='first')
     assert 'warning: 1 images have no annotations and are left out: b.png' in result.printed
-    assert 'warning: classes.json is not labelme json and passed over' in result.printed
+    assert 'warning: 1 json files are not of labelme and are passed over: classes.json' in result.printed
     write(name='c.json', imagePath='c.png')
     assert "c.json: has no image ('c.png')" in refused('labelme', source)
     (source / 'c.json').unlink()

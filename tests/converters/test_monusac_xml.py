@@ -157,3 +157,54 @@ def test_absurd_outlines_are_refused_before_they_are_filled(source, refused):
     everything = [(0, 0), (19_999, 0), (19_999, 19_999)] * 20
     stem.with_suffix('.xml').write_text(annotations(Epithelial=[everything]))
     assert f'{FIRST}.xml: holds outlines too large' in refused('monusac_xml', source)
+
+
+def monuseg(name: str = '', value: str = '') -> str:
+    """What MoNuSeg has: a layer without a name, and the empty `Description` that ImageScope gives every layer."""
+    text = annotations(Description=[SQUARE, SQUARE_BESIDE])
+    return text.replace('Value=""', f'Value="{value}"').replace('Name=""', f'Name="{name}"')
+
+
+@pytest.mark.parametrize('folder', ['', 'MoNuSeg 2018 Training Data/'])
+def test_monuseg(tmp_path, converted, same_cells, folder):
+    source = tmp_path / 'source'
+    for image in ('TCGA-18-5592', 'TCGA-38-6178', 'TCGA-49-4488'):
+        for part in ('Tissue Images', 'Annotations'):
+            (source / folder / part).mkdir(parents=True, exist_ok=True)
+        pixels = RNG.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+        tifffile.imwrite(source / folder / 'Tissue Images' / f'{image}.tif', pixels)
+        (source / folder / 'Annotations' / f'{image}.xml').write_text(monuseg())
+    result = converted('monusac_xml', source, '--classes', 'nucleus', '--val-ratio', 0.4)
+    assert len(result.files('val')) == 1 and result.classes == ['nucleus']  # each image is a patient
+    expected = [(1, 0, by_skimage(SQUARE)), (1, 0, by_skimage(SQUARE_BESIDE))]
+    assert result.files()[0] == f'{folder}Tissue Images/TCGA-18-5592.tif'
+    assert all(same_cells(found, expected) for found in result.cells().values())
+
+
+def test_description_says_the_class(source, converted, refused):
+    for name in ('TCGA-A/TCGA-A_1', 'TCGA-A/TCGA-A_2'):
+        (source / f'{name}.xml').write_text(monuseg(value='Lymphocyte'))
+    assert 'lymphocyte 4' in converted('monusac_xml', source, out='by_value').printed
+    (source / f'{FIRST}.xml').write_text(monuseg(name='Macrophage'))
+    assert 'lymphocyte 2, neutrophil 0, macrophage 2' in converted('monusac_xml', source, out='by_layer').printed
+    (source / f'{FIRST}.xml').write_text(monuseg())
+    line = refused('monusac_xml', source)
+    assert f'{FIRST}.xml: holds regions without a class; name them in ImageScope, or give the one name' in line
+
+
+def test_folders_deeper_down(source, converted, tmp_path):
+    (tmp_path / 'all').mkdir()
+    source.rename(tmp_path / 'all' / 'MoNuSAC_images_and_annotations')
+    result = converted('monusac_xml', tmp_path / 'all', '--val-ratio', 0.4)
+    assert len(result.files('val')) == 2 and len({Path(file).parent for file in result.files('val')}) == 1
+
+
+def test_which_image_is_meant(source, refused):
+    for folder in ('TCGA-A', 'TCGA-B'):
+        tifffile.imwrite(source / folder / 'x.tif', np.zeros((*SIZE, 3), np.uint8))
+    (source / 'TCGA-C' / 'x.xml').write_text(annotations())
+    assert 'x.xml: may belong to TCGA-A/x.tif, TCGA-B/x.tif' in refused('monusac_xml', source)
+
+
+def test_classes_that_differ_in_case_alone(source, refused):
+    assert '--classes: names a class twice' in refused('monusac_xml', source, '--classes', 'Tumour', 'tumour')

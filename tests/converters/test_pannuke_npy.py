@@ -134,3 +134,17 @@ def test_bad_files(source, refused, tmp_path):
     assert 'masks.npy: cannot be read' in refused('pannuke_npy', source)
     (tmp_path / 'empty').mkdir()
     assert 'empty: holds no images.npy' in refused('pannuke_npy', tmp_path / 'empty')
+
+
+@pytest.mark.parametrize(
+    'change', [np.asfortranarray, lambda array: array.astype('>f8'), lambda array: array.astype('i2')]
+)
+def test_numbers_in_other_orders_and_types(source, converted, same_cells, change):
+    expected = converted('pannuke_npy', source, '--workers', 1)
+    for path in source.rglob('*s.npy'):
+        if path.name != 'types.npy':
+            np.save(path, change(np.load(path)))
+    result = converted('pannuke_npy', source, '--workers', 1, out='changed')
+    assert result.load() == expected.load()
+    for file in result.files():
+        assert (result.out / 'images' / file).read_bytes() == (expected.out / 'images' / file).read_bytes()

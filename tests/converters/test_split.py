@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell.converters.split import split_folds, split_names
+from mmcell.converters.split import explain_empty_val, split_folds, split_names
 from mmcell.errors import InputError
 
 
@@ -88,3 +88,25 @@ def test_more_folds_than_groups(folds):
         split_folds(names, folds, {name: [1] for name in names}, group_by=r'tile\d')
     with pytest.raises(InputError, match='2 folds cannot be made of 1 images; leave it out'):
         split_folds(['one'], 2, {'one': [1]})
+
+
+@pytest.mark.parametrize('group_by', [None, r'tile\d+'])
+@pytest.mark.parametrize('tiles', range(1, 8))
+def test_the_cure_of_an_empty_val_split(group_by, tiles):
+    """What it advises gives a val image, and leaves one in train."""
+    names = [f'tile{tile:02d}_crop{crop}' for tile in range(tiles) for crop in range(1 + tile % 3)]
+    advice = explain_empty_val(names, 0.01, group_by)
+    if len(names) == 1:
+        assert advice == 'one image cannot be split; annotate another one, or cut it into two'
+        return
+    ratio = float(advice.removeprefix('give --val-ratio ').removesuffix(' or more'))
+    train, val = split_names(names, ratio, group_by=group_by)
+    assert train and val
+    assert split_names(names, ratio - 0.011, group_by=group_by)[1] == []
+
+
+def test_the_cure_where_all_is_one_group():
+    names = ['a_1', 'a_2', 'a_3']
+    assert explain_empty_val(names, 0.9, 'a').endswith("--group-by '.*' splits them image by image")
+    assert split_names(names, 0.9, group_by='.*')[1]
+    assert explain_empty_val(names, 0) == 'so --val-ratio 0 asks'

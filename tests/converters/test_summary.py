@@ -60,3 +60,21 @@ def test_transparency(summary, class_tiff):
             path, np.dstack([image, np.full(image.shape[:2], alpha, np.uint8)]), extrasamples=['unassalpha']
         )
     assert any(line.startswith('warning: 1 images have an alpha') for line in summary())
+
+
+def test_parts_without_cells(summary, class_tiff):
+    """Cells in one image alone are in train or in val."""
+    for path in sorted(class_tiff.glob('train/*/class*.tif'))[1:]:
+        tifffile.imwrite(path, np.zeros_like(tifffile.imread(path)))
+    (line,) = (line for line in summary('--val-ratio', '0.5') if ' holds no ' in line)
+    assert line.startswith(('warning: train holds no cell:', 'warning: val holds no cell:')) and '--seed' in line
+    for path in class_tiff.glob('train/*/class*.tif'):
+        tifffile.imwrite(path, np.zeros_like(tifffile.imread(path)))
+    assert 'warning: no image holds a cell: there is nothing to train on' in summary('--overwrite')
+
+
+def test_a_class_in_one_part_alone(summary, class_tiff):
+    for path in sorted(class_tiff.glob('train/*/class3.tif'))[1:]:
+        path.unlink()
+    lines = summary('--val-ratio', '0.5')
+    assert any(' holds no cells of neutrophil: ' in line for line in lines)
