@@ -19,7 +19,7 @@ from mmcell.io.files import read_bytes, read_json, write_bytes
 from mmcell.io.shipped import CONFIGS, SUMS, WEIGHTS, read_sums
 
 #: What a clone should carry at most for one model, bytes.
-MAX_BYTES = 16 << 20
+MAX_WEIGHTS = 16 << 20
 
 
 def publish(
@@ -63,9 +63,9 @@ def publish(
     state = {key: _halve(checkpoint, key, value) for key, value in model.network.state_dict().items()}
     path = WEIGHTS / f'{name}.safetensors'
     size = sum(value.numel() * value.element_size() for value in state.values())
-    if size > MAX_BYTES:
+    if size > MAX_WEIGHTS:
         problem = f'needs {size / (1 << 20):.1f} MB in half precision'
-        raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_BYTES >> 20}')
+        raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_WEIGHTS >> 20}')
     known = {
         'dataset_meta': {'classes': model.classes},
         THRESHOLD_KEY: found,
@@ -77,7 +77,8 @@ def publish(
         'annotations_sha256': hashlib.sha256(read_bytes(annotations)).hexdigest(),
         'mmcell_version': mmcell.__version__,
     }
-    save_safetensors(path, state, {**facts, **known})
+    # Checkpoints of others may not say how long they were trained; then the facts may.
+    save_safetensors(path, state, {**facts, **{key: value for key, value in known.items() if value is not None}})
     digest = hashlib.sha256(read_bytes(path)).hexdigest()
     sums = sorted({**read_sums(), name: digest}.items())
     write_bytes(WEIGHTS / SUMS, ''.join(f'{one}  {each}.safetensors\n' for each, one in sums).encode())
