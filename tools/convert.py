@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, mpp, run
 from mmcell.converters.base import find_layout, layout_names
 from mmcell.converters.convert import convert
 from mmcell.converters.summary import summarise
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--channel-order', choices=['rgb', 'bgr'], default='rgb', help='order of the colours in the image files'
     )
+    parser.add_argument(
+        '--mpp', type=mpp, metavar='MICRONS', help='microns per pixel of the images: 0.25 at 40x, 0.5 at 20x'
+    )
     parser.add_argument('--workers', type=int, help='processes (default: one a core)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier conversion')
     args = parser.parse_args(argv)
@@ -53,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         folds=args.folds,
         workers=args.workers,
         channel_order=args.channel_order,
+        mpp=args.mpp,
         overwrite=args.overwrite,
     )
     print(summarise(conversion, args.channel_order))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from mmcell.cli.command import Parser, add_base_argument, run, score
+from mmcell.cli.command import Parser, add_base_argument, mpp, run, score
 from mmcell.errors import raise_all
 
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'images',
         nargs='+',
         metavar='IMAGE',
-        help='TIFF, PNG or JPEG, or a folder that holds some; without --model a config and its checkpoint come first',
+        help='image or slide, or a folder that holds some; without --model a config and its checkpoint come first',
     )
     parser.add_argument('--model', metavar='NAME', help='a model that comes with its weights: see docs/models/')
     add_base_argument(parser)
@@ -37,6 +38,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         default='rgb',
         help='order of the colours in the files (default: rgb)',
     )
+    parser.add_argument('--mpp', type=mpp, metavar='MICRONS', help='microns per pixel (default: what the files say)')
+    parser.add_argument(
+        '--trained-mpp',
+        type=mpp,
+        metavar='MICRONS',
+        help='what the model learned at (default: its checkpoint says)',
+    )
+    parser.add_argument('--level', type=int, help='level of slides to predict on, instead of resampling them')
+    parser.add_argument(
+        '--roi', type=Path, metavar='GEOJSON', help='look at these polygons of a slide only, as QuPath exports them'
+    )
+    parser.add_argument('--everywhere', action='store_true', help='do not leave out the empty glass of slides')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 … (default: an accelerator if there is one)')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings of the config'
@@ -49,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.config import load_config
     from mmcell.engine.inference import infer
+    from mmcell.engine.slides import SlideOptions
     from mmcell.io.shipped import find_config
 
     named = args.model is not None
@@ -61,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         score_thr=args.score_thr,
         channel_order=args.channel_order,
         device=args.device,
+        look=SlideOptions(args.mpp, args.trained_mpp, args.level, args.roi, args.everywhere),
     )
     print('\n'.join(lines))
     raise_all(errors)

@@ -58,6 +58,17 @@ def score(text: str) -> float:
     return value
 
 
+def mpp(text: str) -> float:
+    """Microns per pixel given as an argument; for `type=` of :meth:`Parser.add_argument`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.01 <= value <= 10:  # Written so that NaN is refused, too.
+        raise argparse.ArgumentTypeError(f'{text[:40]!r} is not a number of microns from 0.01 to 10')
+    return value
+
+
 def add_base_argument(parser: Parser, **more: Any) -> None:
     """Add `--base`."""
     what = 'put CONFIG, an ablation, over this config instead of the one that it is over'

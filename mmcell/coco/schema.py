@@ -92,6 +92,8 @@ def find_problems(document: Any, needs: Collection[str] = (), training: bool = F
         yield Problem('info', f'is {show(info)}', 'make it an object, or leave it out')
     elif info.get('channel_order', 'rgb') not in ('rgb', 'bgr'):
         yield Problem('info', f'has the channel_order {show(info["channel_order"])}', "give 'rgb' or 'bgr'")
+    if isinstance(info, dict):
+        yield from _mpp_problems('info', info)
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for key, kind in (('images', 'image'), ('categories', 'category'), ('annotations', 'annotation')):
         found[key] = {}
@@ -198,6 +200,12 @@ def _index(entries: Any, key: str, kind: str, found: dict[int, dict[str, Any]]) 
             found[number] = entry
 
 
+def _mpp_problems(where: str, owner: Mapping[str, Any]) -> Iterator[Problem]:
+    mpp = owner.get('mpp')
+    if mpp is not None and not (type(mpp) in _NUMBERS and 0.01 <= mpp <= 10):
+        yield Problem(where, f'has the mpp {show(mpp)}', 'give microns per pixel, from 0.01 to 10')
+
+
 def _image_problems(
     images: Mapping[int, dict[str, Any]], sizes: dict[int, tuple[int, int]], training: bool
 ) -> Iterator[Problem]:
@@ -210,6 +218,7 @@ def _image_problems(
         else:
             problem = f'has the height {show(height)} and the width {show(width)}'
             yield Problem(f'image {number}', problem, 'give the size in pixels as whole numbers')
+        yield from _mpp_problems(f'image {number}', image)
         try:
             name = relative_name(image.get('file_name'))
         except ValueError as error:

@@ -71,6 +71,7 @@ def convert(
     folds: int | None = None,
     workers: int | None = None,
     channel_order: ChannelOrder = 'rgb',
+    mpp: float | None = None,
     overwrite: bool = False,
 ) -> Conversion:
     """Write `annotations/{train,val,trainval,test}.json` and the link `images` to the source below `out`.
@@ -92,6 +93,7 @@ def convert(
         folds: Number of folds, see :func:`split_folds`; None writes none.
         workers: Number of processes; None takes one per available core.
         channel_order: Order of the colours in the image files, recorded for :class:`CellDataset`.
+        mpp: Microns per pixel of all images, recorded so that training and inference know it; None if unknown.
         overwrite: Replace what an earlier conversion wrote.
 
     Raises:
@@ -126,6 +128,9 @@ def convert(
         rest = sorted(set(names) - set(part))
         contents[f'fold{index}_train'] = _annotated(records, rest, layout, channel_order)
         contents[f'fold{index}_val'] = _annotated(records, part, layout, channel_order)
+    if mpp is not None:
+        for content in contents.values():
+            content['info']['mpp'] = mpp
     _write(out, layout, contents, names, workers)
     warnings = [*layout.warnings, *_name_unread(layout, known)]
     if not val:

@@ -21,6 +21,8 @@ from mmcell.visualization.palette import class_colours
 class CellDataset(CocoDataset):
     """COCO json as `tools/convert.py` writes it, with or without annotations.
 
+    Microns per pixel that the conversion recorded are part of the meta data, and with it of checkpoints: `mpp`.
+
     Class names come from the json, in the order of the category ids; `metainfo=dict(classes=…)` picks and orders some
     of them, as everywhere in MMDetection.
 
@@ -62,6 +64,8 @@ class CellDataset(CocoDataset):
             classes = tuple(sorted(ids, key=ids.get))
             palette = class_colours(len(classes))
             self._metainfo.update(classes=classes, palette=palette)
+        if (mpp := content.get('info', {}).get('mpp')) is not None:
+            self._metainfo['mpp'] = mpp
         missing = [name for name in self._metainfo['classes'] if name not in ids]
         if missing:
             raise InputError(self.ann_file, f'has no class {missing[0]!r}', f'choose from {", ".join(ids)}')

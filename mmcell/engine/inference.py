@@ -22,14 +22,16 @@ from mmcell.engine.outputs import (
     describe_call,
 )
 from mmcell.engine.predictor import describe_model, load_model
+from mmcell.engine.slides import SlideOptions, infer_slides, is_slide
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import check_writable, digest_file, names_in_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.limits import MAX_JSON_BYTES
 from mmcell.io.output_names import readable, unique_stems
+from mmcell.io.slide import SLIDE_SUFFIXES, Slide, without_repeats
 
 #: Files in a folder that are taken for images.
-SUFFIXES = frozenset(('.tif', '.tiff', '.png', '.jpg', '.jpeg'))
+SUFFIXES = SLIDE_SUFFIXES | {'.tif', '.tiff', '.png', '.jpg', '.jpeg'}
 
 
 def infer(
@@ -41,6 +43,7 @@ def infer(
     score_thr: float | None = None,
     channel_order: ChannelOrder = 'rgb',
     device: str | None = None,
+    look: SlideOptions | None = None,
 ) -> tuple[list[str], list[InputError]]:
     """Find the cells of images; an image that cannot be read does not stop the others.
 
@@ -63,6 +66,9 @@ def infer(
     Where the model is tiled and the test pipeline only loads images, their windows are read as they are predicted, so
     that images of any size do; pictures of large ones are shrunk.
 
+    Slides (see :func:`mmcell.engine.slides.is_slide`) are in none of these files, but in `slides/<output_name>` and
+    `slides.csv`, see :func:`mmcell.engine.slides.infer_slide`.
+
     Args:
         config: The config; its test pipeline prepares the images.
         checkpoint: Weights of the model.
@@ -71,6 +77,7 @@ def infer(
         score_thr: Lowest score that is counted and drawn; None takes what val found.
         channel_order: Order of the colours in the image files.
         device: Where to predict, such as 'cpu' or 'cuda:1'; None takes the accelerator if there is one.
+        look: How to look at slides; microns per pixel are those of all images.
 
     Returns:
         Lines that say what was written where, and an error for each image that could not be read.
@@ -90,15 +97,26 @@ def infer(
     stems = unique_stems(names)
     model = load_model(config, checkpoint, device)
     score_thr, line = choose_threshold(score_thr, model.found_threshold)
-    call = describe_call(config, model, score_thr, channel_order, names)
-    errors = []
+    look = look or SlideOptions()
+    listed = dict(zip(names, zip(paths, stems)))
+    slides = {name: listed[name] for name in names if is_slide(listed[name][0], model, look)}
+    images = {name: each for name, each in listed.items() if name not in slides}
+    call = {**describe_call(config, model, score_thr, channel_order, list(images)), 'mpp': look.mpp}
+    found, errors = [], []
+    if slides:
+        same = {key: value for key, value in call.items() if key != 'images'}
+        found, errors = infer_slides(model, same, slides, out, score_thr, look, channel_order)
+    if not images:
+        if len(errors) == len(slides):
+            raise_all(errors)
+        return [line, *found], errors
     with Outputs(out, model, call, channel_order) as outputs:
-        if outputs.is_finished(lambda: [digest_file(path) for path in paths]):
-            return [line, f'{out} holds all that this call finds: nothing to do'], []
+        if outputs.is_finished(lambda: [digest_file(path) for path, _ in images.values()]):
+            return [line, *found, f'{out} holds all that this call finds: nothing to do'], errors
         if outputs.goes_on:
             tqdm.write(f'{out}: going on with what an earlier call found')
-        bar = tqdm(paths, 'predicting', unit='image', file=sys.stderr, disable=None)
-        for image_id, (path, name, stem) in enumerate(zip(bar, names, stems), start=1):
+        bar = tqdm(images.items(), 'predicting', unit='image', file=sys.stderr, disable=None)
+        for image_id, (name, (path, stem)) in enumerate(bar, start=1):
             try:
                 digest = digest_file(path)
                 if outputs.has(image_id, digest):
@@ -108,11 +126,13 @@ def infer(
                 errors.append(error)
                 continue
             image = {'id': image_id, 'file_name': name, 'height': height, 'width': width}
+            with Slide(path, mpp=look.mpp) as slide:
+                image |= {} if slide.mpp is None else {'mpp': slide.mpp}
             outputs.add(path, {**image, 'output_name': stem, 'sha256': digest}, results)
-        if not outputs.count:
+        if not outputs.count and not found:
             raise_all(errors)
         outputs.finish(describe_model(config, checkpoint), model.found_threshold, keep=bool(errors))
-    lines = [line, *(f'wrote {out / name}' for name in (RESULTS_NAME, IMAGES_NAME, COUNTS_NAME, TABLE_NAME))]
+    lines = [line, *found, *(f'wrote {out / name}' for name in (RESULTS_NAME, IMAGES_NAME, COUNTS_NAME, TABLE_NAME))]
     lines.append(f'wrote {outputs.count} pictures to {out / PICTURES_NAME}')
     lines.append(f'file names in images.json are relative to {root}')
     if renamed := [f'{readable(old)} as {new}' for old, new in zip(found_names, names) if new != old]:
@@ -151,7 +171,7 @@ def find_images(sources: Sequence[str | Path], skip: Path) -> list[Path]:
             errors.append(InputError(source, 'does not exist', 'check the path'))
         paths.update(map(_absolute, found))
     raise_all(errors)
-    return sorted(paths)
+    return without_repeats(sorted(paths))
 
 
 def _is_hidden(path: Path) -> bool:

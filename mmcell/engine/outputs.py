@@ -24,6 +24,7 @@ from mmcell.io.files import atomic_path, read_json, remove_leftovers, write_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.journal import Journal
 from mmcell.io.tables import safe_row
+from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.overlay import draw_file, write_picture
 from mmcell.report.parquet import CellTable
 from mmcell.structures.cells import Cells
@@ -167,7 +168,7 @@ class Outputs:
                 CellTable(self._out / TABLE_NAME, self._model.classes) as table,
             ):
                 rows = csv.writer(counts)
-                rows.writerow(safe_row(['image', *self._model.classes, 'total']))
+                rows.writerow(safe_row(['image', *count_heading(self._model.classes)]))
                 separator = ''
                 for image in images:
                     found = self._journal.content(image['id'])
@@ -176,8 +177,10 @@ class Outputs:
                         results.write(f'{separator}{json.dumps(result, separators=(",", ":"), allow_nan=False)}')
                         separator = ','
                     cells = self._make_cells(image, found)
-                    rows.writerow(safe_row([image['file_name'], *cells.counts().values(), len(cells)]))
-                    table.add(image['file_name'], cells)
+                    mpp = image.get('mpp')
+                    mm2 = None if mpp is None else image['height'] * image['width'] * (mpp / 1000) ** 2
+                    rows.writerow(safe_row([image['file_name'], *count_row(cells.counts(), mpp, mm2)]))
+                    table.add(image['file_name'], cells, mpp)
             results.write(']')
             info = {'channel_order': self._channel_order}
             content = {'info': info, 'images': images, 'annotations': [], 'categories': self._model.categories}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -34,6 +34,9 @@ from mmcell.structures.cells import Cells
 
 #: An image: (H, W, 3) RGB, uint8, or the path of a file.
 ImageLike = NDArray[np.uint8] | str | Path
+
+#: Gives the pixels of a window of x, y, width and height: (height, width, 3) RGB, uint8.
+ReadWindow = Callable[[int, int, int, int], NDArray[np.uint8]]
 
 #: Steps of a test pipeline that read an image or its annotations; a model reads by itself.
 _READING = frozenset(('LoadCellImage', 'LoadImageFromFile', 'LoadCellAnnotations', 'LoadAnnotations'))
@@ -76,7 +79,8 @@ def load_model(
     meta = content.get('meta', {})
     classes = (meta.get('dataset_meta') or CellDataset.METAINFO)['classes']
     steps = [step for step in config.test_dataloader.dataset.pipeline if step.type not in _READING]
-    return CellModel(network.eval(), steps, classes, threshold_of(meta))
+    mpp = (meta.get('dataset_meta') or {}).get('mpp')
+    return CellModel(network.eval(), steps, classes, threshold_of(meta), mpp)
 
 
 class CellModel:
@@ -87,9 +91,11 @@ class CellModel:
         pipeline: Configs of the transforms that prepare an image, once it is read.
         classes: Names of the classes.
         found_threshold: The score threshold that val found; None if that is not known.
+        mpp: Microns per pixel of the images that it learned from; None if that is not known.
 
     Attributes:
         score_thr: Cells that score less are not shown and not counted, unless one asks for them.
+        reads_windows: Whether images are read window by window, so that they may be of any size.
     """
 
     def __init__(
@@ -98,12 +104,14 @@ class CellModel:
         pipeline: Sequence[Mapping[str, Any]],
         classes: Sequence[str],
         found_threshold: float | None = None,
+        mpp: float | None = None,
     ) -> None:
         self.network, self.classes, self.found_threshold = network, tuple(classes), found_threshold
+        self.mpp = mpp
         self.score_thr = choose_threshold(None, found_threshold)[0]
         self._pipeline = Compose(list(pipeline))
         # Only then are the pixels of a window those that the network would see.
-        self._reads_windows = getattr(network, 'reads_windows', False) and all(
+        self.reads_windows = getattr(network, 'reads_windows', False) and all(
             step['type'] == 'PackDetInputs' for step in pipeline
         )
 
@@ -166,6 +174,17 @@ class CellModel:
         score_thr = self.score_thr if score_thr is None else score_thr
         return next(cells_of(results, [image], self.categories, score_thr))[1]
 
+    def predict_windows(self, read: ReadWindow, size: tuple[int, int]) -> list[Result]:
+        """Predict what :meth:`predict_results` does, of pixels from anywhere; only where it :attr:`reads_windows`.
+
+        Args:
+            read: Gives the pixels of a window of the x, y, width and height that it is called with, (height, width, 3)
+                uint8 RGB.
+            size: Height and width of all pixels.
+        """
+        found = _predict_tiles(self.network, read, size, progress=False).to_dict()
+        return sort_results(to_results(1, found, range(1, len(self.classes) + 1)))
+
     def predict_results(
         self, image: ImageLike, image_id: int = 1, channel_order: ChannelOrder = 'rgb'
     ) -> tuple[tuple[int, int], list[Result]]:
@@ -182,7 +201,7 @@ class CellModel:
         Raises:
             InputError: If the image cannot be read or is none.
         """
-        if self._reads_windows and not isinstance(image, np.ndarray):
+        if self.reads_windows and not isinstance(image, np.ndarray):
             size = read_size(image)
             found = predict_large(self.network, image, channel_order).to_dict()
         else:
@@ -230,12 +249,16 @@ def predict_large(
     Raises:
         InputError: If the image cannot be read.
     """
-    with Slide(path, channel_order) as image, torch.no_grad():
+    with Slide(path, channel_order) as image:
+        return _predict_tiles(network, image.read, image.size, progress)
 
-        def cut(x1: int, y1: int, x2: int, y2: int) -> Tensor:
-            bgr = np.ascontiguousarray(image.read(x1, y1, x2 - x1, y2 - y1)[..., ::-1].transpose(2, 0, 1))
-            data = dict(inputs=[torch.from_numpy(bgr)], data_samples=None)
-            # The preprocessor pads, which is for the detector to do once the tile has been enlarged.
-            return network.data_preprocessor(data, training=False)['inputs'][0, :, : y2 - y1, : x2 - x1]
 
-        return network.predict_windows(cut, image.size, progress)
+def _predict_tiles(network: DetectorWrapper, read: ReadWindow, size: tuple[int, int], progress: bool) -> InstanceData:
+    def cut(x1: int, y1: int, x2: int, y2: int) -> Tensor:
+        bgr = np.ascontiguousarray(read(x1, y1, x2 - x1, y2 - y1)[..., ::-1].transpose(2, 0, 1))
+        data = dict(inputs=[torch.from_numpy(bgr)], data_samples=None)
+        # The preprocessor pads, which is for the detector to do once the tile has been enlarged.
+        return network.data_preprocessor(data, training=False)['inputs'][0, :, : y2 - y1, : x2 - x1]
+
+    with torch.no_grad():
+        return network.predict_windows(cut, size, progress)

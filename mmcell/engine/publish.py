@@ -67,7 +67,7 @@ def publish(
         problem = f'needs {size / (1 << 20):.1f} MB in half precision'
         raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_WEIGHTS >> 20}')
     known = {
-        'dataset_meta': {'classes': model.classes},
+        'dataset_meta': {'classes': model.classes} | ({} if model.mpp is None else {'mpp': model.mpp}),
         THRESHOLD_KEY: found,
         'config': f'configs/models/{config.name}',
         'epoch': meta.get('epoch'),

@@ -120,11 +120,36 @@ class Slide:
         resized = Image.fromarray(pixels).resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR, box=box)
         return np.ascontiguousarray(np.asarray(resized)[y - y1 :, x - x1 :][:height, :width])
 
+    def shrink(self, factor: int, level: int = 0) -> NDArray[np.uint8]:
+        """All of a level, read strip by strip, each `factor` x `factor` pixels averaged to one.
+
+        Returns:
+            (ceil(H / factor), ceil(W / factor), 3) RGB for a level of height H and width W.
+        """
+        strips, (height, width) = [], self.levels[level]
+        for top in range(0, height, _STRIP * factor):
+            strip = self.read(0, top, width, min(_STRIP * factor, height - top), level)
+            padding = 0, -len(strip) % factor, 0, -width % factor
+            strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
+            size = strip.shape[1] // factor, strip.shape[0] // factor
+            strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
+        return np.concatenate(strips)
+
+    def overview(self, edge: int) -> tuple[NDArray[np.uint8], float]:
+        """A picture of the whole, (h, w, 3) RGB, and how many pixels of the largest level one of it spans.
+
+        Args:
+            edge: Pixels that its longer edge has at most; the smallest level that has as many is shrunk.
+        """
+        level = max(index for index, size in enumerate(self.levels) if index == 0 or max(size) >= edge)
+        factor = -(-max(self.levels[level]) // edge)
+        return self.shrink(factor, level), factor * max(self.size) / max(self.levels[level])
+
 
 def read_shrunk(
     path: str | Path, factor: int, channel_order: ChannelOrder = 'rgb'
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Read an image strip by strip, each `factor` x `factor` pixels averaged to one.
+    """An image as :meth:`Slide.shrink` reads it.
 
     Args:
         path: The image file.
@@ -137,16 +162,8 @@ def read_shrunk(
     Raises:
         InputError: If the image cannot be read.
     """
-    strips = []
     with Slide(path, channel_order) as slide:
-        height, width = slide.size
-        for top in range(0, height, _STRIP * factor):
-            strip = slide.read(0, top, width, min(_STRIP * factor, height - top))
-            padding = 0, -len(strip) % factor, 0, -width % factor
-            strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
-            size = strip.shape[1] // factor, strip.shape[0] // factor
-            strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
-        return np.concatenate(strips), slide.size
+        return slide.shrink(factor), slide.size
 
 
 def without_repeats(paths: Iterable[Path]) -> list[Path]:

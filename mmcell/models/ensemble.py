@@ -107,6 +107,11 @@ class EnsembleDetector(DetectorWrapper):
         """Whether all members are tiled, so that images need not be in memory as a whole."""
         return all(getattr(detector, 'reads_windows', False) for detector in (self.detector, *self.others))
 
+    @property
+    def tiling(self) -> tuple[int, int]:
+        """Side and overlap of the largest tiles, in pixels of the image."""
+        return max(detector.tiling for detector in (self.detector, *self.others))
+
     def predict_windows(
         self, cut: Callable[[int, int, int, int], Tensor], size: tuple[int, int], progress: bool = False
     ) -> InstanceData:

@@ -66,6 +66,11 @@ class TiledDetector(DetectorWrapper):
         self.tile, self.overlap, self.scale, self.tile_batch = tile, overlap, scale, tile_batch
         self.iou_thr, self.margin, self.slack = iou_thr, margin, slack
 
+    @property
+    def tiling(self) -> tuple[int, int]:
+        """Side and overlap of the tiles, in pixels of the image."""
+        return self.tile, self.overlap
+
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Predict the cells of images.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.io.files import atomic_path, write_bytes
 from mmcell.io.tables import to_csv
 from mmcell.report.image_set import ImageSet
-from mmcell.report.measurements import measure
+from mmcell.report.measurements import in_microns, measure
 from mmcell.report.parquet import CellTable
 from mmcell.structures.cells import Cells
 from mmcell.visualization.palette import class_colours
@@ -59,7 +60,10 @@ def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """
     colours, paths = class_colours(len(images.classes)), []
     for image, cells in found:
-        collection = cells.to_geojson(image['file_name'], colours, measure(cells.masks))
+        mpp = images.mpp_of(image)
+        measured = measure(cells.masks)
+        measured |= {} if mpp is None else in_microns(measured, mpp)
+        collection = cells.to_geojson(image['file_name'], colours, measured)
         paths.append(out / f'{images.names[image["id"]]}.geojson')
         # QuPath takes NaN for a number, but no other reader does; there is none.
         write_bytes(paths[-1], json.dumps(collection, separators=(',', ':'), allow_nan=False).encode())
@@ -67,15 +71,12 @@ def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
 
 
 def write_csv(images: ImageSet, found: Found, out: Path) -> list[Path]:
-    """One `cells.csv` for all images: a row a cell, with the columns of `cells.parquet` and its shape.
-
-    See :meth:`mmcell.structures.cells.Cells.columns` and :func:`measure`; instead of the outline.
-    """
+    """One `cells.csv` for all images: a row a cell, with the columns of `cells.parquet` but the outline."""
     heading = ['image', *_columns(Cells.none(images.classes))]
     rows = (
         (image['file_name'], *row)
         for image, cells in found
-        for row in zip(*(column.tolist() for column in _columns(cells).values()))
+        for row in zip(*(column.tolist() for column in _columns(cells, images.mpp_of(image)).values()))
     )
     write_bytes(out / 'cells.csv', to_csv([heading, *rows]))
     return [out / 'cells.csv']
@@ -85,7 +86,7 @@ def write_parquet(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """One `cells.parquet` for all images, see :class:`mmcell.report.parquet.CellTable`."""
     with CellTable(out / 'cells.parquet', images.classes) as table:
         for image, cells in found:
-            table.add(image['file_name'], cells)
+            table.add(image['file_name'], cells, images.mpp_of(image))
     return [out / 'cells.parquet']
 
 
@@ -114,9 +115,11 @@ TARGETS: dict[str, Callable[[ImageSet, Found, Path], list[Path]]] = {
 }
 
 
-def _columns(cells: Cells) -> dict[str, NDArray]:
+def _columns(cells: Cells, mpp: float | None = None) -> dict[str, NDArray]:
     # What both measure stays in the place that it has in the first.
-    return {**cells.columns(), **measure(cells.masks)}
+    found = {**cells.columns(), **measure(cells.masks)}
+    unknown = np.full(len(cells), '')
+    return found | {name: unknown if mpp is None else each for name, each in in_microns(found, mpp or 1).items()}
 
 
 def _write_plane(path: Path, plane: NDArray, classes: Sequence[str]) -> None:

@@ -30,12 +30,14 @@ class ImageSet:
         images: Image dicts (`id`, `file_name`, `height`, `width`), ordered by id.
         categories: Category dicts (`id`, `name`), ordered by id.
         channel_order: Order of the colours in the image files.
+        mpp: Microns per pixel of images that do not say another number themselves; None if that is not known.
     """
 
     path: Path
     images: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     channel_order: ChannelOrder
+    mpp: float | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> ImageSet:
@@ -46,7 +48,8 @@ class ImageSet:
         """
         content = read_coco(path)
         images, categories = (sorted(content[key], key=lambda each: each['id']) for key in ('images', 'categories'))
-        return cls(Path(path), images, categories, content.get('info', {}).get('channel_order', 'rgb'))
+        info = content.get('info', {})
+        return cls(Path(path), images, categories, info.get('channel_order', 'rgb'), info.get('mpp'))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,6 +66,10 @@ class ImageSet:
         """For each image id what its own files are called, see :func:`mmcell.io.output_names.unique_stems`."""
         stems = unique_stems([image['file_name'] for image in self.images])
         return {image['id']: stem for image, stem in zip(self.images, stems)}
+
+    def mpp_of(self, image: Mapping[str, Any]) -> float | None:
+        """Microns per pixel of an image; None if that is not known."""
+        return image.get('mpp', self.mpp)
 
     def found(
         self, results: Sequence[Result], score_thr: float = 0.0, where: str | Path = 'results'

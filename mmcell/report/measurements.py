@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import perimeter
@@ -35,6 +37,28 @@ def measure(masks: Runs) -> dict[str, NDArray]:
         np.sqrt(4 * areas / np.pi),
     )
     return dict(zip(NAMES, columns, strict=True))
+
+
+def in_microns(columns: Mapping[str, NDArray], mpp: float) -> dict[str, NDArray]:
+    """What is measured in pixels also in microns: `area_um2`, `perimeter_um` and `equivalent_diameter_um`.
+
+    Args:
+        columns: What :func:`measure` gives.
+        mpp: Microns per pixel.
+    """
+    lengths = {f'{name}_um': columns[name] * mpp for name in ('perimeter', 'equivalent_diameter')}
+    return {'area_um2': columns['area'] * mpp**2, **lengths}
+
+
+def count_heading(classes: Sequence[str]) -> list[str]:
+    """What :func:`count_row` has."""
+    return [*classes, 'total', 'mpp', 'mm2', *(f'{name} per mm2' for name in (*classes, 'total'))]
+
+
+def count_row(counts: Mapping[str, int], mpp: float | None, mm2: float | None) -> list[float | str]:
+    """Cells of each class and all, microns per pixel, area, and cells per area; '' for what is not known."""
+    numbers = [*counts.values(), sum(counts.values())]
+    return [*numbers, mpp or '', mm2 or '', *(number / mm2 if mm2 else '' for number in numbers)]
 
 
 def _eccentricities(masks: Runs, areas: NDArray[np.int64], centres: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from mmcell.errors import InputError
 from mmcell.io.files import atomic_path
+from mmcell.report.measurements import in_microns, measure
 from mmcell.structures.cells import Cells
 
 if TYPE_CHECKING:
@@ -24,24 +27,40 @@ _GEO = {
     'columns': {'outline': {'encoding': 'WKB', 'geometry_types': ['Polygon', 'MultiPolygon'], 'crs': None}},
 }
 
+#: How columns grow with the side of a pixel.
+_POWERS = {'area': 2} | dict.fromkeys(
+    ('centroid_x', 'centroid_y', 'x1', 'y1', 'x2', 'y2', 'perimeter', 'equivalent_diameter'), 1
+)
+
 
 class CellTable:
     """A Parquet file that grows image by image; to be used with `with`, after which the file is there.
 
-    A row a cell: `image`, the columns of :meth:`mmcell.structures.cells.Cells.columns`, and `outline`, the exact
-    outline in pixels of the image as WKB (y points down). The classes stand in the file's meta data under `classes`.
+    A row a cell: `image`, the columns of :meth:`mmcell.structures.cells.Cells.columns` and of
+    :func:`mmcell.report.measurements.measure`, those of :func:`mmcell.report.measurements.in_microns`, empty where
+    microns per pixel are not known, and `outline`, the exact outline in pixels of the image as WKB (y points down).
+    The classes stand in the file's meta data under `classes`.
 
     Args:
         path: The file.
         classes: Names of the classes.
+        scale: Pixels of the image that a pixel of the cells spans, where these were found at another resolution. Then
+            all numbers are of the image, and coordinates are rounded to hundredths of a pixel.
+        metadata: Further texts for the file's meta data.
 
     Raises:
         InputError: On entering or leaving, if the file cannot be written.
     """
 
-    def __init__(self, path: str | Path, classes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        classes: tuple[str, ...],
+        scale: float = 1.0,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self._path, self._stack = Path(path), ExitStack()
-        self._classes = tuple(classes)
+        self._classes, self._scale, self._metadata = tuple(classes), scale, metadata or {}
 
     def __enter__(self) -> CellTable:
         # Imported here, as it takes long and most tools do without it.
@@ -50,7 +69,7 @@ class CellTable:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path))
             self._schema = self._table('', Cells.none(self._classes)).schema
-            metadata = {'geo': json.dumps(_GEO), 'classes': json.dumps(self._classes)}
+            metadata = {'geo': json.dumps(_GEO), 'classes': json.dumps(self._classes), **self._metadata}
             self._schema = self._schema.with_metadata(metadata)
             self._writer = stack.enter_context(
                 pyarrow.parquet.ParquetWriter(temporary, self._schema, compression='zstd')
@@ -61,18 +80,54 @@ class CellTable:
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def add(self, image: str, cells: Cells) -> None:
-        """Add the cells of an image, in one group of rows."""
-        if len(cells):
-            self._writer.write_table(self._table(image, cells).cast(self._schema))
+    def add(self, image: str, cells: Cells, mpp: float | None = None, first: int = 1) -> None:
+        """Add cells of an image, in one group of rows.
 
-    def _table(self, image: str, cells: Cells) -> pyarrow.Table:
+        Args:
+            image: Its name.
+            cells: The cells.
+            mpp: Microns per pixel of the image.
+            first: The `id` of the first.
+        """
+        if len(cells):
+            self._writer.write_table(self._table(image, cells, mpp, first).cast(self._schema))
+
+    def _table(self, image: str, cells: Cells, mpp: float | None = None, first: int = 1) -> pyarrow.Table:
         import pyarrow
 
+        found = {**cells.columns(), **measure(cells.masks)}
+        outlines = np.array(cells.outlines(), dtype=object)
+        if self._scale != 1:
+            for name, power in _POWERS.items():
+                found[name] = found[name] * self._scale**power
+            # Each coordinate by itself and rising, so that what was valid stays so.
+            outlines = shapely.transform(outlines, lambda points: np.round(points * self._scale, 2))
+        microns = in_microns(found, mpp or np.nan)
         columns: dict[str, Any] = {
             'image': pyarrow.array([image] * len(cells), pyarrow.string()),
-            **{name: pyarrow.array(values) for name, values in cells.columns().items()},
-            'outline': pyarrow.array(shapely.to_wkb(np.array(cells.outlines(), dtype=object)), pyarrow.binary()),
+            **{name: pyarrow.array(values) for name, values in found.items()},
+            **{name: pyarrow.array(values, pyarrow.float64(), from_pandas=True) for name, values in microns.items()},
+            'outline': pyarrow.array(shapely.to_wkb(outlines), pyarrow.binary()),
         }
-        columns['class'] = pyarrow.array(cells.columns()['class'], pyarrow.string())
+        columns['id'] = pyarrow.array(np.arange(first, first + len(cells)))
+        columns['class'] = pyarrow.array(found['class'], pyarrow.string())
         return pyarrow.table(columns)
+
+
+def read_groups(path: str | Path) -> Iterator[pyarrow.Table]:
+    """The groups of rows of a table that :class:`CellTable` wrote, one in memory at a time.
+
+    Raises:
+        InputError: If it is no such table.
+    """
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        missing = {'image', 'class', 'outline'} - set(file.schema_arrow.names)
+        for index in range(file.num_row_groups if not missing else 0):
+            yield file.read_row_group(index)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(path, f'cannot be read as Parquet ({str(error)[:100]})', 'write it again') from None
+    if missing:
+        raise InputError(path, f'has no column {sorted(missing)[0]!r}', 'give a table of cells as infer writes it')

@@ -122,8 +122,9 @@ def test_parquet_has_the_rows_of_the_csv(dataset, tmp_path):
     columns = pyarrow.parquet.read_table(path).to_pydict()
     outlines = shapely.from_wkb(columns.pop('outline'))
     assert shapely.area(outlines).tolist() == columns['area']
-    assert {'probability: none of these', 'id', 'class'} < set(columns) < set(rows[0])
-    assert all([str(value) for value in column] == [row[name] for row in rows] for name, column in columns.items())
+    assert {'probability: none of these', 'id', 'class', 'area_um2'} < set(columns) == set(rows[0])
+    for name, column in columns.items():
+        assert ['' if value is None else str(value) for value in column] == [row[name] for row in rows]
 
 
 def test_one_cell_of_two_classes_is_one_cell(dataset, tmp_path):

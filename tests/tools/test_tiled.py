@@ -104,6 +104,27 @@ def test_windows_give_what_whole_images_give(work, tool):
     assert len(list(Path('windows/overlays').glob('*.png'))) == 2
 
 
+def test_a_slide_among_images(work, tool):
+    """A pyramid goes its own way, at the resolution that the model learned at; images go theirs."""
+    image = sorted(Path('source/test_release').glob('*.tif'))[0]
+    pixels, options = tifffile.imread(image)[..., :3], dict(photometric='rgb', tile=(32, 32), metadata=None)
+    Path('mixed').mkdir()
+    (Path('mixed') / 'image.tif').write_bytes(image.read_bytes())
+    with tifffile.TiffWriter('mixed/slide.svs') as file:
+        file.write(pixels, **options, resolution=(20000, 20000), resolutionunit='CENTIMETER')
+        file.write(np.ascontiguousarray(pixels[::2, ::2]), subfiletype=1, **options)
+    arguments = ('tiled.py', 'fold0.pth', 'mixed', '--out', 'out', '--score-thr', '0.1', '--trained-mpp', '0.4')
+    outcome = tool('infer', *arguments)
+    assert outcome.status == 0, outcome.err
+    assert 'slide.svs: 0.5 microns a pixel, resampled to the 0.4 that the model learned at' in outcome.out
+    summary = json.loads(Path('out/slides/slide/summary.json').read_text())
+    assert summary['total'] > 5 and summary['predicted at'] == 0.4
+    assert len(json.loads(Path('out/slides/slide/cells.geojson').read_text())['features']) == summary['total']
+    assert [image['file_name'] for image in json.loads(Path('out/images.json').read_text())['images']] == ['image.tif']
+    again = tool('infer', *arguments)
+    assert f'all {summary["total"]} cells are in out/slides/slide already' in again.out and 'nothing to do' in again.out
+
+
 LARGE = f"""
 _base_ = '{DEMO}'
 _base_.model.test_cfg.rcnn.update(score_thr=0.2, max_per_img=200)

@@ -1,0 +1,89 @@
+"""A table of cells as GeoJSON for QuPath, part by part: a slide's cells never are in memory together."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from mmcell.io.files import atomic_path
+from mmcell.report.parquet import read_groups
+from mmcell.visualization.palette import class_colours
+
+#: Cells of one file. QuPath holds all objects of a file several times while it opens it.
+MAX_CELLS = 100_000
+
+#: Columns that are no measurements.
+_OTHER = {'image', 'id', 'class', 'outline', 'x1', 'y1', 'x2', 'y2'}
+
+
+def table_to_geojson(
+    table: str | Path, out: str | Path, classes: Sequence[str], max_cells: int = MAX_CELLS
+) -> list[Path]:
+    """Write the cells of one image, as :meth:`mmcell.structures.cells.Cells.to_geojson` describes them.
+
+    Args:
+        table: From :class:`mmcell.report.parquet.CellTable`; all its rows are taken for one image.
+        out: The file. Where there are more cells than `max_cells`, `<out>_1.geojson`, `<out>_2.geojson` and so on.
+        classes: Names of the classes, which their colours depend on.
+        max_cells: Cells of a file.
+
+    Returns:
+        The files written; at least one.
+
+    Raises:
+        InputError: If the table is none, or a file cannot be written.
+    """
+    out = Path(out)
+    colours = dict(zip(classes, class_colours(len(classes))))
+    kinds = {name: {'name': name, 'color': [int(part) for part in colour]} for name, colour in colours.items()}
+    paths: list[Path] = []
+    with ExitStack() as stack:
+        file, left = None, 0
+        for group in read_groups(table):
+            for feature in _features(group.to_pydict(), kinds):
+                if not left:
+                    if file is not None:
+                        file.write(']}')
+                    paths.append(out.with_name(f'{out.stem}_{len(paths) + 1}{out.suffix}'))
+                    # All files take their places together, at the end.
+                    temporary = stack.enter_context(atomic_path(paths[-1]))
+                    file, left = stack.enter_context(temporary.open('w', encoding='utf-8')), max_cells
+                    file.write('{"type":"FeatureCollection","features":[')
+                    separator = ''
+                file.write(f'{separator}{feature}')
+                separator, left = ',', left - 1
+        if file is None:
+            paths.append(out)
+            temporary = stack.enter_context(atomic_path(out))
+            file = stack.enter_context(temporary.open('w', encoding='utf-8'))
+            file.write('{"type":"FeatureCollection","features":[')
+        file.write(']}')
+    if len(paths) == 1 and paths[0] != out:
+        paths[0].replace(out)
+        paths = [out]
+    return paths
+
+
+def _features(rows: dict[str, list[Any]], kinds: dict[str, dict[str, Any]]) -> list[str]:
+    """The features of some rows as JSON."""
+    shapes = shapely.to_geojson(shapely.from_wkb(rows['outline']))
+    names = [name for name in rows if name not in _OTHER]
+    features = []
+    for index, shape in enumerate(shapes):
+        number = rows['id'][index]
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, f'{rows["image"][index]}#{number}')
+        properties = {
+            'objectType': 'detection',
+            'name': str(number),
+            'classification': kinds.get(rows['class'][index], {'name': rows['class'][index]}),
+            'measurements': {name: rows[name][index] for name in names if rows[name][index] is not None},
+        }
+        text = json.dumps(properties, separators=(',', ':'), allow_nan=False)
+        features.append(f'{{"type":"Feature","id":"{identity}","geometry":{shape},"properties":{text}}}')
+    return features
