@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from benchmarks import assign, convert, epoch, evaluate, infer, load, paste, targets, train
+from benchmarks import assign, convert, epoch, evaluate, infer, load, paste, shipped, targets, train
 from benchmarks.measure import Case, Finding, Limits, Options, Row, Task, bandwidth, measure
 from benchmarks.report import Report
 
@@ -30,6 +30,7 @@ SUBJECTS = {
     'eval': Subject(evaluate.Evaluate, evaluate.cases, evaluate.findings),
     'train': Subject(train.Train, train.cases, train.findings),
     'infer': Subject(infer.Infer, infer.cases, infer.findings),
+    'model': Subject(shipped.Shipped, shipped.cases, shipped.findings),
 }
 #: These where a config is given.
 WITH_CONFIG = {
@@ -59,7 +60,9 @@ def compare(name: str, options: Options, repeats: int, limits: Limits, command: 
     # In the order in which they were asked for, whatever the order of their cost.
     order = [case.labels for case in cases]
     rows.sort(key=lambda row: order.index(row.labels))
-    what = [rows[0].labels[label] for label in ('config', 'source', 'data', 'ours in') if label in rows[0].labels]
+    what = [
+        rows[0].labels[label] for label in ('config', 'model', 'source', 'data', 'ours in') if label in rows[0].labels
+    ]
     return Report(
         title=f'{name}: {", ".join(what)}' if what else name,
         about=' '.join(subject.task.__doc__.split()),

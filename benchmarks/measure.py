@@ -192,7 +192,7 @@ class Options:
         cells: Cells (for `eval` detections) in an image.
         sides: Height and width of the image in pixels.
         scratch: Folder for temporary files.
-        source: Folder in the class_tiff layout (`convert`), or of images (`infer`).
+        source: Folder in the class_tiff layout (`convert`), or of images (`infer`, `model`).
         images: How many images (`convert`, `eval`, `infer`); None takes all, or the subject's own number.
         config: Config file; None takes drawn cells and `configs/cell/mask_rcnn.py` (`train`, `infer`).
         base: Another base for it (`train`, `infer`).
@@ -200,7 +200,8 @@ class Options:
         steps: Steps of training, and images of validation; None takes an epoch and all (`train`).
         checkpoint: Weights to start from (`train`, `infer`).
         amp: Whether ours trains in bfloat16 (`train`).
-        torchvision: Python of an environment with torchvision (`train`, `infer`).
+        torchvision: Python of an environment with torchvision (`train`, `infer`, `model`).
+        model: Name of a model that comes with mmcell (`model`).
     """
 
     cells: Sequence[int]
@@ -215,6 +216,7 @@ class Options:
     checkpoint: Path | None = None
     amp: bool = False
     torchvision: Path | None = None
+    model: str = ''
 
 
 @dataclass(frozen=True)

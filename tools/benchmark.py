@@ -15,7 +15,7 @@ from mmcell.cli.command import Parser, run
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ stands beside tools/, in no package
 
 _ONLY = {
-    'source': ('convert', 'infer'),
+    'source': ('convert', 'infer', 'model'),
     'images': ('convert', 'eval', 'infer'),
     'config': ('train', 'infer'),
     'base': ('train', 'infer'),
@@ -23,7 +23,8 @@ _ONLY = {
     'checkpoint': ('train', 'infer'),
     'steps': ('train',),
     'amp': ('train',),
-    'torchvision': ('train', 'infer'),
+    'torchvision': ('train', 'infer', 'model'),
+    'model': ('model',),
 }
 _WITH_CONFIG = ('base', 'cfg_options', 'checkpoint', 'steps', 'amp')
 
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Measure time and peak memory of ours beside MMDetection and torchvision, in one run.',
         'python tools/benchmark.py load --cells 250 1000 --sides 1024',
     )
-    parser.add_argument('subject', choices=['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train', 'infer'])
+    subjects = ['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train', 'infer', 'model']
+    parser.add_argument('subject', choices=subjects)
     parser.add_argument(
         '--cells', type=int, nargs='+', default=[100, 250, 500, 1000, 2000, 4000], metavar='N', help='cells in an image'
     )
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--source',
         type=Path,
-        help='convert: a folder in the class_tiff layout instead of drawn cells; infer: a folder of *.tif',
+        help='convert: a folder in the class_tiff layout instead of drawn cells; infer, model: a folder of *.tif',
     )
     parser.add_argument(
         '--images', type=int, help='convert, infer: first N images of --source; eval: N images (default: 4)'
@@ -63,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--torchvision',
         type=Path,
         metavar='PYTHON',
-        help='train, infer: Python of an environment with torchvision, pycocotools, tifffile and imagecodecs',
+        help='train, infer, model: Python of an environment with torchvision, pycocotools, tifffile and imagecodecs; '
+        'model: beside it MONAI, if it is there',
     )
     parser.add_argument(
         '--config',
@@ -75,6 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='infer: override settings of --config'
     )
     parser.add_argument('--checkpoint', type=Path, help='train, infer: weights to start from')
+    parser.add_argument('--model', metavar='NAME', help='model: a model that comes with mmcell (default: consep)')
     parser.add_argument('--steps', type=int, help='train: N steps and N validation images instead of an epoch')
     parser.add_argument('--amp', action='store_true', default=None, help='train: ours in bfloat16')
     parser.add_argument(
@@ -116,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             checkpoint=args.checkpoint,
             amp=bool(args.amp),
             torchvision=args.torchvision,
+            model=args.model or 'consep',
         )
         limits = Limits(args.limit_s, 1000 * args.limit_gb)
         report = compare(args.subject, options, args.repeats, limits, _command(args, argv), args.threads)

@@ -122,6 +122,8 @@ def test_bad_arguments(tool, tmp_path, monkeypatch):
         (('train', '--steps', 3), '--steps needs --config'),
         (('train', '--torchvision', tmp_path / 'python'), 'cannot be run'),
         (('infer', '--config', ROOT / 'configs/cell/mask_rcnn.py'), 'needs --source and --checkpoint'),
+        (('load', '--model', 'consep'), '--model is for model only'),
+        (('model', '--source', tmp_path), 'holds no *.tif'),
         (('load', '--cells', 0), 'must be greater than 0'),
         (('convert', '--source', tmp_path), 'holds no train'),
     ):
