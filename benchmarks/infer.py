@@ -41,9 +41,9 @@ _PROPOSALS = 1000  # at least
 class Infer(Task):
     """Prediction of a drawn image of side x side pixels, from its file to checked RLE.
 
-    The model is `configs/cell/mask_rcnn.py`: ResNet-50, random weights, the image seen at 800 x 800. It gives as many
-    detections as there are cells, of any score, with filled boxes for outlines. torchvision has its own Mask R-CNN, and
-    its RLE are not checked.
+    The model is `configs/cell/mask_rcnn.py`: ResNet-50, random weights, the image seen at 800 x 800. It is asked for as
+    many detections as there are cells, of any score, with filled boxes for outlines; *made* says how many it gave.
+    torchvision has its own Mask R-CNN, and its RLE are not checked.
     """
 
     limit_s: ClassVar[float] = 300.0
@@ -80,10 +80,7 @@ class Infer(Task):
     def run(self) -> list[Result]:
         """Predict."""
         self.seconds.append(defaultdict(float))
-        results = self._predict(1, self.inputs['image'])
-        if len(results) != self.inputs['detections']:
-            raise RuntimeError(f'{len(results)} detections instead of {self.inputs["detections"]}')
-        return results
+        return self._predict(1, self.inputs['image'])
 
     def digest(self, result: list[Result]) -> NDArray[np.float64]:
         """The scores, which are nearly the same for all boxes of random weights: in what order is chance."""

@@ -99,7 +99,7 @@ class Report:
         yield [head, *(self._cells(row, compared, floors) for row in self.rows)]
         parts = [*self.rows[0].ours.parts]
         if parts:
-            rate = ['in a second'] * (self.rows[0].ours.amount is not None)
+            rate = ['made', 'in a second'] if self.rows[0].ours.amount is not None else []
             yield [
                 [*self.rows[0].labels, 'whose', *parts, *rate],
                 *(
@@ -107,7 +107,7 @@ class Report:
                         *map(str, row.labels.values()),
                         name,
                         *(_seconds(side.parts[part]) for part in parts),
-                        *(f'{side.amount / side.seconds:.0f}' for _ in rate),
+                        *([str(side.amount), f'{side.amount / side.seconds:.0f}'] if rate else []),
                     ]
                     for row in self.rows
                     for name, side in {OURS: row.ours, **row.others}.items()

@@ -139,7 +139,7 @@ class TorchvisionTrain(_Torchvision):
 
 
 class TorchvisionInfer(_Torchvision):
-    """Prediction of as many detections as there are cells; RLE of them, which nobody checks here."""
+    """Prediction of up to as many detections as there are cells; RLE of them, which nobody checks here."""
 
     limit_s: ClassVar[float] = 300.0
 
@@ -163,7 +163,7 @@ class TorchvisionInfer(_Torchvision):
         self.model.transform.postprocess = paste_and_stop
 
     def options(self) -> dict[str, Any]:
-        """As many detections as cells, of any score."""
+        """Up to as many detections as cells, of any score."""
         count, proposals = self.inputs['detections'], self.inputs['proposals']
         return {
             'rpn_pre_nms_top_n_test': 2 * proposals,
@@ -186,8 +186,6 @@ class TorchvisionInfer(_Torchvision):
         with self._clock('encode and check'):
             bitmaps = (found['masks'][:, 0] >= 0.5).numpy()
             rles = [coco_mask.encode(np.asfortranarray(bitmap, dtype=np.uint8)) for bitmap in bitmaps]
-        if len(rles) != self.inputs['detections']:
-            raise RuntimeError(f'{len(rles)} detections instead of {self.inputs["detections"]}')
         return rles
 
     def amount(self, result: list[dict[str, Any]]) -> int:
