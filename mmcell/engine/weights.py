@@ -93,6 +93,45 @@ def skip_pretrained(model: nn.Module, content: Mapping[str, Any]) -> None:
             backbone.pretrained = False
 
 
+def check_part(
+    path: str | Path, content: Mapping[str, Any], part: nn.Module, key: str, prefix: str | None = None
+) -> list[InputError]:
+    """Refuse weights that are not those of the part of a model that starts from them.
+
+    What else is among them does not matter; mmengine warns of what is not.
+
+    Args:
+        path: The checkpoint, for errors.
+        content: Its content.
+        part: The part.
+        key: Its `init_cfg` in the config, for errors.
+        prefix: What the names of its weights begin with in the checkpoint.
+
+    Returns:
+        An error if less than half of the part's weights are there.
+    """
+    start = f'{prefix.rstrip(".")}.' if prefix else ''
+    found = {
+        name.removeprefix(start): tuple(value.shape)
+        for name, value in weights_of(content).items()
+        if name.startswith(start)
+    }
+    wanted = {
+        name: tuple(value.shape)
+        for name, value in part.state_dict().items()
+        if torch.is_tensor(value) and not name.endswith('num_batches_tracked')
+    }
+    missing = [name for name in wanted if name not in found]
+    other = [name for name in wanted if name in found and found[name] != wanted[name]]
+    if len(missing) + len(other) <= len(wanted) / 2:
+        return []
+    lacks = f'{_some(missing, 1)} missing' if missing else f'{_some(other, 1)} of another shape'
+    problem = (
+        f'is not of {type(part).__name__}: {len(missing) + len(other)} of {len(wanted)} weights start anew, {lacks}'
+    )
+    return [InputError(path, problem, f'set {key}.checkpoint to weights of it, or {key}=None')]
+
+
 def _check_base(config: Config, path: str | Path, content: Mapping[str, Any]) -> InputError | None:
     """An error if a run over another base than the config's wrote the checkpoint."""
     base, own = (_recorded(content) or {}).get('base'), base_of(config)
@@ -166,9 +205,9 @@ def _resnet(blocks: int, bottleneck: bool) -> str:
     return f'a ResNet-{depth}' if depth else f'one of {blocks} blocks'
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return f'{", ".join(names[:_SHOWN])}{more}'
+def _some(names: Sequence[str], shown: int = _SHOWN) -> str:
+    more = f' and {len(names) - shown} more' if len(names) > shown else ''
+    return f'{", ".join(names[:shown])}{more}'
 
 
 def check_recorded_classes(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -143,6 +145,44 @@ def check_writable(folder: str | Path, names: Iterable[str] = ()) -> None:
     finally:
         for part in reversed(made):
             part.rmdir()
+
+
+@contextmanager
+def locked(path: str | Path, busy: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a file's lock, which goes with this process however that ends; its children do not hold it.
+
+    Where the file system knows no locks, nothing is held.
+
+    Args:
+        path: The file; it is made, with its folder, and stays.
+        busy: Called with what the holder wrote of itself if another process holds the lock, before that is waited for;
+            raises not to wait.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open('a+')
+    except OSError as error:
+        raise InputError(path, f'cannot be written ({error.strerror})', 'choose a writable place') from None
+    with file:
+        try:
+            # Not flock, which forked children would share, such as those that load data for a process that was killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if busy is not None:
+                file.seek(0)
+                busy(file.read(200).strip() or 'another process')
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        with suppress(OSError):
+            file.truncate(0)
+            file.write(f'process {os.getpid()} on {socket.gethostname()}')
+            file.flush()
+        yield
 
 
 def write_bytes(target: str | Path, data: bytes) -> None:

@@ -103,13 +103,9 @@ class TimmBackbone(BaseModule):
             InputError: If they cannot be had or are another model's.
         """
         init_cfg = self.init_cfg or {}
-        if 'prefix' in init_cfg and '://' in init_cfg['checkpoint']:
-            super().init_weights()
-        elif 'prefix' in init_cfg:
-            weights, prefix = (
-                weights_of(load_checkpoint(init_cfg['checkpoint'])),
-                f'{init_cfg["prefix"].rstrip(".")}.net.',
-            )
+        if 'prefix' in init_cfg:
+            weights = weights_of(load_checkpoint(init_cfg['checkpoint']))
+            prefix = f'{init_cfg["prefix"].rstrip(".")}.net.'
             part = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
             self._load(init_cfg['checkpoint'], part)
         elif 'checkpoint' in init_cfg:

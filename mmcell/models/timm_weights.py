@@ -24,7 +24,8 @@ from torch import Tensor
 
 from mmcell.compat.torchvision import import_torchvision
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.addresses import locate
+from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.io.files import atomic_path
 
 #: timm's name of each model, and the SHA-256 of the package that holds its weights.
@@ -70,22 +71,24 @@ def find_model(name: str) -> Any:
         raise InputError('model.backbone.name', problem, f'{architecture} has {", ".join(tags)}') from None
 
 
-def read_weights(path: str) -> dict[str, Tensor]:
+def read_weights(address: str) -> dict[str, Tensor]:
     """The weights in a file of timm, `.pth` or `.safetensors`.
+
+    Args:
+        address: The file, or an address as :func:`mmcell.io.addresses.locate` takes them.
 
     Raises:
         InputError: If there are none.
     """
-    from timm.models import load_state_dict
-
-    if not Path(path).is_file():
+    if not locate(address).is_file():
         cure = 'set model.backbone.init_cfg.checkpoint to a file of weights; tools/fetch_weights.py gets some'
-        raise InputError(path, 'does not exist', cure)
-    try:
-        return load_state_dict(str(path))
-    except Exception as error:  # unpickling a file that is no checkpoint raises what it likes
-        problem = f'cannot be read as weights ({type(error).__name__}: {str(error)[:200]})'
-        raise InputError(path, problem, 'give a .pth or .safetensors file of timm') from None
+        raise InputError(address, 'does not exist', cure)
+    content = load_checkpoint(address)
+    # Where timm's trainings put what is to be used.
+    for key in ('state_dict_ema', 'model_ema', 'state_dict', 'model'):
+        if isinstance(content.get(key), dict):
+            return weights_of(content[key])
+    return weights_of(content)
 
 
 def fetch_weights(name: str) -> dict[str, Tensor]:

@@ -1,24 +1,27 @@
-"""Can the weights that a backbone starts from be had?"""
+"""Can the weights that parts of a model start from be had, and are they those of these parts?"""
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.model import BaseModule
+from mmengine.model.weight_init import PretrainedInit
+from torch import nn
 
+from mmcell.engine.weights import check_part
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint
 
 
 def check_pretrained(config: Config) -> None:
-    """Refuse backbone weights that cannot be had, before anything is built.
+    """Refuse a backbone that says of itself that it cannot be had, before anything is built.
 
     Raises:
-        InputError: If they are torchvision's and torchvision is not installed, or a file that does not exist, or if
-            the backbone's class says so: its class method `check_pretrained(backbone, neck)`, where there is one, takes
-            the configs of both.
+        InputError: If the backbone's class says so: its class method `check_pretrained(backbone, neck)`, where there is
+            one, takes the configs of both.
     """
     model = config.model
     while 'detector' in model:  # tiles and views wrap a detector
@@ -27,19 +30,44 @@ def check_pretrained(config: Config) -> None:
     check = getattr(_find_class(backbone.get('type')), 'check_pretrained', None)
     if check is not None:
         check(backbone, model.get('neck'))
-        return
-    init = backbone.get('init_cfg') or {}
-    checkpoint = init.get('checkpoint') if isinstance(init, dict) else None
-    if checkpoint is None:
-        return
-    cure = 'set model.backbone.init_cfg.checkpoint to a file, or model.backbone.init_cfg=None to start from scratch'
-    if checkpoint.startswith(('torchvision://', 'modelzoo://')):
-        if importlib.util.find_spec('torchvision') is None:
-            raise InputError(
-                checkpoint, 'needs torchvision, which is not installed', f'pip install torchvision, or {cure}'
-            )
-    elif '://' not in checkpoint and not Path(checkpoint).is_file():
-        raise InputError(checkpoint, 'does not exist', cure)
+
+
+def check_initial_weights(model: nn.Module) -> list[InputError]:
+    """Fetch and read what parts of a model start from (`init_cfg` of type Pretrained), and compare it with these parts.
+
+    MMEngine does so when all is built, and starts anew what is not in there. Parts that rename weights of other
+    projects by an `init_weights` of their own are not compared.
+
+    Args:
+        model: The model; its weights may be without memory.
+
+    Returns:
+        An error for each part whose weights cannot be had or are another model's.
+    """
+    errors = []
+    for name, part, init in _find_pretrained(model):
+        key = f'model.{name}.init_cfg' if name else 'model.init_cfg'
+        address = init['checkpoint']
+        try:
+            content = load_checkpoint(address, mmap=True)
+        except InputError as error:
+            cure = f'set {key}.checkpoint=FILE, or {key}=None to start from scratch'
+            errors.append(InputError(error.where, error.problem, cure))
+            continue
+        if type(part).init_weights is BaseModule.init_weights:
+            errors += check_part(address, content, part, key, init.get('prefix'))
+    return errors
+
+
+def _find_pretrained(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, Any]]]:
+    """Name, part and setting of all parts that start from a checkpoint and do not look after it themselves."""
+    for name, part in model.named_modules():
+        settings = getattr(part, 'init_cfg', None) or []
+        if hasattr(type(part), 'check_pretrained') or not hasattr(part, 'init_weights'):
+            continue
+        for init in [settings] if isinstance(settings, dict) else settings:
+            if init.get('type') in ('Pretrained', PretrainedInit) and init.get('checkpoint'):
+                yield name, part, init
 
 
 def _find_class(name: Any) -> type | None:

@@ -15,7 +15,8 @@ from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_m
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
-from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights
+from mmcell.engine.resuming import check_optimizer, check_state
+from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights, skip_pretrained
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.preflight.annotations import check_annotations
@@ -24,7 +25,7 @@ from mmcell.preflight.disk import check_disk
 from mmcell.preflight.images import check_images, read_sizes
 from mmcell.preflight.labels import check_labels
 from mmcell.preflight.model import build_model, check_layouts, check_num_classes
-from mmcell.preflight.pretrained import check_pretrained
+from mmcell.preflight.pretrained import check_initial_weights, check_pretrained
 from mmcell.preflight.splits import Split, check_splits, find_seen, read_splits
 
 
@@ -64,10 +65,15 @@ def check_training(config: Config) -> None:
             report.warnings += find_seen(*([one for one in splits if one.name == name] for name in ('val', 'train')))
         report.add(check_labels(config, splits))
         model = _check_model(report, config, splits)
+        content = None
         if checkpoint:
             resumed = bool(config.get('resume'))
-            _check_checkpoint(report, config, checkpoint, model, splits, strict=resumed, fold=resumed)
+            content = _check_checkpoint(report, config, checkpoint, model, splits, strict=resumed, fold=resumed)
+            if content is not None:
+                _check_start(report, config, checkpoint, model, content)
         if model is not None:
+            if content is not None or not checkpoint:
+                report.errors += check_initial_weights(model)
             report.add(check_disk(config, model))
 
     _run(config, check)
@@ -169,18 +175,28 @@ def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> An
     return model
 
 
+def _check_start(report: _Report, config: Config, path: str, model: Any, content: dict[str, Any]) -> None:
+    """What a training takes from a checkpoint beside the weights, and what it then need not have."""
+    errors = check_state(path, content) if config.get('resume') else []
+    report.errors += errors
+    if model is None:
+        return
+    skip_pretrained(model, content)
+    if config.get('resume') and not errors:
+        report.add(check_optimizer(config, path, content, model))
+
+
 def _check_checkpoint(
     report: _Report, config: Config, path: str, model: Any, splits: Sequence[Split], strict: bool, fold: bool
-) -> None:
-    # Weights from the web are fetched when they are due.
-    if '://' in str(path):
-        return
+) -> dict[str, Any] | None:
+    """The content of the checkpoint; None if it cannot be read."""
     content = _collect(report, lambda: load_checkpoint(path, mmap=True))
     if content is None:
-        return
+        return None
     if model is not None:
         report.add(check_weights(config, path, content, model, strict))
     if fold:
         report.errors += check_recorded_fold(config, path, content)
     if splits and strict:
         report.add(check_recorded_classes(path, content, splits[0].classes))
+    return content

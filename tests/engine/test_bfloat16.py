@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 import mmcell  # noqa: F401  registers
 from mmcell.engine import launch
 from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.models.dense_roi_extractor import DenseRoIExtractor, takes_any_layout
 
 BATCHES, EPOCHS, COUNTS = 5, 3, 2
@@ -60,7 +61,7 @@ def train(tmp_path):
             experiment_name=f'{tmp_path.name}-{wrapper}-{resume}',
         )
         model = runner.train()
-        return torch.load(tmp_path / f'epoch_{EPOCHS}.pth', weights_only=False), model
+        return load_checkpoint(tmp_path / f'epoch_{EPOCHS}.pth'), model
 
     return run
 
@@ -69,7 +70,7 @@ def test_a_resumed_run_in_bfloat16_takes_the_same_steps(train, tmp_path):
     whole, model = train()
     assert model.seen == {(torch.bfloat16, True)}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert 'gradients' in torch.load(tmp_path / 'epoch_1.pth', weights_only=False)
+    assert 'gradients' in load_checkpoint(tmp_path / 'epoch_1.pth')
     resumed, _ = train(resume='epoch_1.pth')
     for part in ('state_dict', 'ema_state_dict'):
         assert resumed[part].keys() == whole[part].keys()

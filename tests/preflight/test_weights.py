@@ -18,6 +18,7 @@ from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.preflight.disk import check_disk, count_checkpoints, estimate_checkpoint
 from mmcell.preflight.model import build_model, check_layouts
+from mmcell.preflight.pretrained import check_initial_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
@@ -196,3 +197,33 @@ def test_disk(tmp_path):
     assert str(error).endswith(
         ' GiB free, but a checkpoint takes 372529.07 GiB; free some space, or give --work-dir on another disk'
     )
+
+
+def test_what_parts_start_from(tmp_path, resnet50_checkpoint):
+    """Fetched and compared before anything is built, in all parts of the model."""
+    config = load_config(ROOT / 'configs/cell/mask_rcnn_cbam.py')
+    config.model.backbone.init_cfg.checkpoint = str(resnet50_checkpoint)
+    model = build_model(config)
+    assert check_initial_weights(model) == []  # CBAM's own weights start anew
+    weights = {f'part.{name}': value for name, value in load_checkpoint(resnet50_checkpoint).items()}
+    torch.save({'state_dict': weights}, tmp_path / 'a.pth')
+    torch.save({'x': torch.zeros(1)}, tmp_path / 'b.pth')
+
+    def check(part: str, path: Path, **more: object) -> list[str]:
+        model.get_submodule(part).init_cfg = [
+            dict(type='Xavier'),
+            dict(type='Pretrained', checkpoint=str(path), **more),
+        ]
+        return [str(error) for error in check_initial_weights(model)]
+
+    (line,) = check('neck', tmp_path / 'b.pth')
+    assert line.startswith(f'{tmp_path}/b.pth: is not of FPN: ') and 'set model.neck.init_cfg.checkpoint' in line
+    (line,) = check('neck', tmp_path / 'none.pth')
+    assert line.startswith(f'{tmp_path}/none.pth: is not a checkpoint file') and 'model.neck.init_cfg=None' in line
+    model.neck.init_cfg = None
+    assert (
+        check('backbone', tmp_path / 'a.pth', prefix='part')
+        == check('backbone', tmp_path / 'a.pth', prefix='part.')
+        == []
+    )
+    assert 'is not of CBAMResNet: 304 of 304 weights' in check('backbone', tmp_path / 'a.pth')[0]

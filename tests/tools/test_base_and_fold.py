@@ -11,6 +11,7 @@ from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
 
 from mmcell.config import load_config, read_record
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def test_where_a_run_goes(here, tool):
     assert outcome.status == 0, outcome.err
     assert [path.name for path in Path('work_dirs').iterdir()] == [RUN.name]
     assert read_record((RUN / 'mask_rcnn_aug_ema.py').read_text()) == {'base': SMALL, 'fold': 1}
-    meta = torch.load(RUN / 'epoch_1.pth', weights_only=False)['meta']
+    meta = load_checkpoint(RUN / 'epoch_1.pth')['meta']
     assert read_record(meta['cfg']) == {'base': SMALL, 'fold': 1}
 
     outcome = tool('test', EMA, RUN / 'epoch_1.pth', '--base', SMALL, '--fold', '1', *OPTIONS)

@@ -20,6 +20,7 @@ from mmcell.cli.torchrun import describe_failure
 from mmcell.config import load_config
 from mmcell.converters import LAYOUTS
 from mmcell.converters.convert import convert
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,7 +156,7 @@ def check_same_losses(one: Path, two: Path) -> None:
 
 def check_same_training(one: Path, two: Path) -> None:
     check_same_losses(one, two)
-    states = [torch.load(work / 'epoch_1.pth', weights_only=False)['state_dict'] for work in (one, two)]
+    states = [load_checkpoint(work / 'epoch_1.pth')['state_dict'] for work in (one, two)]
     torch.testing.assert_close(*states, rtol=1e-4, atol=1e-6)
     # Two processes with one image each are a batch of two: the rate of a batch of one, doubled.
     rates = [json.loads(line)['lr'] for line in next(two.glob('*/vis_data/scalars.json')).read_text().splitlines()]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +153,7 @@ def test_killed_anywhere(tmp_path, monkeypatch, tool, capfd):
     assert sorted(path.name for path in killed.work.glob('*.pth')) == paths and not killed.leftovers()
     assert f'epoch_{EPOCHS}.pth' in paths and any(name.startswith('best_') for name in paths)
     for name in paths:
-        expected, found = (torch.load(run.work / name, weights_only=False) for run in (whole, killed))
+        expected, found = (load_checkpoint(run.work / name) for run in (whole, killed))
         for key in expected.keys() - {'meta', 'message_hub'}:
             assert_equal(found[key], expected[key], f'{name}: {key}')
     # Means over the last fifty steps, which the checkpoints hold as well; times differ.

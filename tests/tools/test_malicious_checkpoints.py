@@ -1,16 +1,22 @@
-"""A checkpoint that is a trap: no tool may run what is in it."""
+"""A checkpoint that is a trap: no tool may run what is in it, wherever it lies."""
 
 from __future__ import annotations
 
+import functools
 import pickle
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmcell.config import load_config
+from mmcell.errors import InputError
+from mmcell.io.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/mask_rcnn_synthetic.py'
@@ -26,30 +32,41 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-def save_by_torch(content: dict, path: Path) -> None:
-    torch.save(content, path)
-
-
-def save_by_old_torch(content: dict, path: Path) -> None:
-    torch.save(content, path, _use_new_zipfile_serialization=False)
-
-
 def save_by_pickle(content: dict, path: Path) -> None:
     path.write_bytes(pickle.dumps(content, protocol=2))
 
 
-@pytest.fixture(params=[save_by_torch, save_by_old_torch, save_by_pickle])
-def trap(request, tmp_path):
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path, monkeypatch):
+    """The address of a folder on a server."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    server = ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Quiet, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}'
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=['torch', 'pickle', 'http'])
+def trap(request, tmp_path, address, monkeypatch):
     """A checkpoint and the file that it makes when it is unpickled; it is shown to do so first."""
     sprung, path = tmp_path / 'sprung', tmp_path / 'trap.pth'
-    request.param({'state_dict': {'weight': torch.zeros(1)}, 'meta': Trap(sprung)}, path)
-    if request.param is save_by_pickle:
+    save = save_by_pickle if request.param == 'pickle' else torch.save
+    save({'state_dict': {'weight': torch.zeros(1)}, 'meta': Trap(sprung)}, path)
+    if save is save_by_pickle:
         pickle.loads(path.read_bytes())
     else:
-        torch.load(path, weights_only=False)
+        with monkeypatch.context() as context:
+            context.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+            torch.load(path, weights_only=False)
     assert sprung.exists()
     sprung.unlink()
-    return path, sprung
+    return f'{address}/trap.pth' if request.param == 'http' else path, sprung
 
 
 def check(outcome, sprung) -> None:
@@ -90,3 +107,29 @@ def test_pretrained_backbone(tool, tmp_path, data, trap):
     options = ('model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={path}')
     assert load_config(CONFIG).model.backbone.type
     check(tool('train', CONFIG, '--work-dir', tmp_path / 'work', '--cfg-options', *options), sprung)
+
+
+@pytest.mark.parametrize('part', ['model.neck', 'model'])
+def test_pretrained_parts(tool, tmp_path, data, part):
+    torch.save({'x': Trap(tmp_path / 'sprung')}, tmp_path / 'trap.pth')
+    options = (f'{part}.init_cfg.type=Pretrained', f'{part}.init_cfg.checkpoint={tmp_path / "trap.pth"}')
+    check(tool('train', CONFIG, '--work-dir', tmp_path / 'work', '--cfg-options', *options), tmp_path / 'sprung')
+
+
+def test_mmengine_and_torch_run_nothing_either(tmp_path, address):
+    """What a run loads without checks, such as a teacher, and what other packages load in our processes."""
+    torch.save({'x': Trap(tmp_path / 'sprung')}, path := tmp_path / 'trap.pth')
+    for each in (path, path.as_uri(), f'{address}/trap.pth'):
+        with pytest.raises(InputError, match=r'trap\.pth: .*, as programs do'):
+            CheckpointLoader.load_checkpoint(str(each), 'cpu')
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=False)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.hub.load_state_dict_from_url(f'{address}/trap.pth')
+    assert not (tmp_path / 'sprung').exists()
+
+
+def test_a_config_in_a_checkpoint_is_left_out(tmp_path):
+    """mmengine runs `meta['config']` when it resumes."""
+    torch.save({'state_dict': {}, 'meta': {'epoch': 1, 'config': 'import os'}}, tmp_path / 'a.pth')
+    assert load_checkpoint(tmp_path / 'a.pth')['meta'] == {'epoch': 1}

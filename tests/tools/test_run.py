@@ -108,7 +108,7 @@ def test_bad_arguments(data, tmp_path, tool):
     assert 'none.pth: is not a checkpoint' in only_line(tool('train', config, '--resume', 'none.pth'))
     weights = tmp_path / 'none.pth'
     options = ('--cfg-options', f'model.backbone.init_cfg.checkpoint={weights}')
-    assert f'{weights}: does not exist' in only_line(tool('train', config, *options))
+    assert f'{weights}: is not a checkpoint file' in only_line(tool('train', config, *options))
     assert 'none.pth: is not a checkpoint' in only_line(tool('test', config, 'none.pth'))
     torch.save({'state_dict': {}}, weights := tmp_path / 'cut.pth')
     weights.write_bytes(weights.read_bytes()[:-30])

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
+from mmcell.io.checkpoints import load_checkpoint
 
 BATCHES, EPOCHS, COUNTS = 5, 3, 4
 
@@ -65,7 +66,7 @@ def test_the_optimizer_steps_at_the_rate_of_its_last_batch(train):
 def test_a_resumed_run_takes_the_same_steps(train, tmp_path):
     run, _ = train
     whole = run()
-    saved = [torch.load(tmp_path / f'epoch_{epoch}.pth', weights_only=False) for epoch in (1, 2, 3)]
+    saved = [load_checkpoint(tmp_path / f'epoch_{epoch}.pth') for epoch in (1, 2, 3)]
     assert ['gradients' in checkpoint for checkpoint in saved] == [True, True, False]
     assert run(resume='epoch_1.pth') == whole
     assert run(resume='epoch_2.pth') == whole

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from mmcell.engine.predictor import load_model
+from mmcell.io.checkpoints import load_checkpoint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -99,7 +100,7 @@ def test_the_average_is_validated_saved_and_resumed(tmp_path, record, train, too
     scores = train('--cfg-options', 'optim_wrapper.optimizer.lr=0.01')
     trained, validated = record.seen['trained'][1:], record.seen['validated']
     assert len(trained) == 6 and not any(name.startswith('detector.') for name in trained[0])
-    first, last = (torch.load(tmp_path / f'work/epoch_{epoch}.pth', weights_only=False) for epoch in (1, 2))
+    first, last = (load_checkpoint(tmp_path / f'work/epoch_{epoch}.pth') for epoch in (1, 2))
     assert_close(first['state_dict'], average(trained[:3]))
     assert_close(last['state_dict'], average(trained))
     # Not the weights of the last step, and their batch norm statistics are averaged with them.
@@ -122,6 +123,6 @@ def test_the_average_is_validated_saved_and_resumed(tmp_path, record, train, too
     start, *resumed = record.seen['trained']
     assert len(resumed) == 3
     assert all(torch.equal(value, trained[2][name]) for name, value in start.items())
-    again = torch.load(tmp_path / 'work/epoch_2.pth', weights_only=False)
+    again = load_checkpoint(tmp_path / 'work/epoch_2.pth')
     assert_close(again['state_dict'], average(resumed, first['state_dict'], steps=3))
     assert again['ema_state_dict']['steps'] == 6

@@ -14,6 +14,7 @@ from mmengine.hooks import Hook
 from mmcell.engine.hooks.interruption import interruptible
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import Interrupted
+from mmcell.io.checkpoints import load_checkpoint
 
 EACH_STEP = dict(by_epoch=False, interval=1)
 
@@ -89,14 +90,14 @@ def test_a_validation_that_is_made_up_for_saves_what_the_lost_one_did(train, tmp
     settings = dict(checkpoint=dict(save_best='score', rule='greater', max_keep_ckpts=5), **validated(train))
     best = tmp_path / 'best_score_epoch_1.pth'
     train(0, val_evaluator=Evaluator([Validations()]), **settings)
-    expected = torch.load(best, weights_only=False)
+    expected = load_checkpoint(best)
     for path in tmp_path.glob('*.pth'):
         path.unlink()
     with pytest.raises(KeyboardInterrupt):
         train(0, hooks=[NoValidation()], val_evaluator=Evaluator([Validations()]), **settings)
     assert not best.exists()
     train(0, 'epoch_1.pth', val_evaluator=Evaluator([Validations()]), **settings)
-    found = torch.load(best, weights_only=False)
+    found = load_checkpoint(best)
     assert found['exact_resume'] == expected['exact_resume']
     assert all(torch.equal(found['state_dict'][key], value) for key, value in expected['state_dict'].items())
 
