@@ -44,7 +44,12 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         last_step: Step to resume from.
         by_epoch: Whether `end` counts epochs.
         verbose: Print the rate at every step.
+
+    Attributes:
+        follows_config: A resumed training takes its length from the config, not from the checkpoint.
     """
+
+    follows_config = True
 
     def __init__(
         self,
@@ -66,6 +71,19 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
         """Build the scheduler with `end` epochs turned into steps."""
         kwargs['by_epoch'] = False
         return cls(*args, end=end * epoch_length, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state, over the length that this scheduler has: one that is trained longer than planned.
+
+        The rate of the next step is that of the curve of this length, which for the same length is what it was.
+        """
+        own = {key: vars(self)[key] for key in ('steps', 'end', 'warmup_ratio')}
+        super().load_state_dict({**state_dict, **own})
+        # A schedule that has reached its end counts no further.
+        self.last_step = min(self._global_step, self.end - 1)
+        for group, value in zip(self.optimizer.param_groups, self._get_value(), strict=True):
+            group[self.param_name] = value
+        self._last_value = [group[self.param_name] for group in self.optimizer.param_groups]
 
     def _get_value(self) -> list[float]:
         # Closed form: the rate depends on the step alone, so a resumed run cannot drift.

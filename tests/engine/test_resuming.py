@@ -1,0 +1,210 @@
+"""What a resumed training takes from its checkpoint instead of its config is refused or said."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.model import BaseModel
+from mmengine.optim.scheduler import CosineAnnealingLR, LinearLR, MultiStepLR
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+import mmcell  # noqa: F401  registers
+from mmcell.engine.hooks.resume_notes import ResumeNotesHook
+from mmcell.engine.resuming import check_optimizer, check_state, compare_schedules
+from mmcell.engine.schedule import WarmupCosineLR, warmup_cosine
+from mmcell.errors import InputError
+
+ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.1)
+
+
+def complete() -> dict:
+    hub = {'log_scalars': OrderedDict(loss=HistoryBuffer([1.0], [1])), 'runtime_info': {}, 'resumed_keys': {}}
+    return {'meta': {'epoch': 1, 'iter': 5}, 'message_hub': hub, 'state_dict': {}}
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'lacks'),
+    [
+        ('meta', None, 'how far it was trained'),
+        ('meta', [], 'how far it was trained'),
+        ('meta', {'epoch': 1}, 'how far it was trained'),
+        ('meta', {'epoch': 1, 'iter': '5'}, 'how far it was trained'),
+        ('meta', {'epoch': -1, 'iter': 5}, 'how far it was trained'),
+        ('message_hub', None, 'logs'),
+        ('message_hub', {'log_scalars': {}}, 'logs'),
+        ('message_hub', {'log_scalars': {'a': 1}, 'runtime_info': {}, 'resumed_keys': {}}, 'logs'),
+        ('state_dict', None, 'state_dict'),
+    ],
+)
+def test_weights_alone_are_no_training(key, value, lacks):
+    assert check_state('a.pth', complete()) == []
+    (error,) = check_state('a.pth', complete() | {key: value})
+    assert lacks in str(error) and 'load_from=a.pth' in str(error)
+    assert check_state('a.pth', {}) and check_state('a.pth', {'weight': torch.zeros(1)})
+
+
+def trained(optimizer: dict, **wrapper) -> dict:
+    """A checkpoint of one step of a line with an optimizer."""
+    model = torch.nn.Linear(2, 1)
+    built = getattr(torch.optim, optimizer['type'])(
+        model.parameters(), **{key: value for key, value in optimizer.items() if key != 'type'}
+    )
+    model(torch.ones(1, 2)).sum().backward()
+    built.step()
+    return {'optimizer': built.state_dict()}
+
+
+def compare(optimizer: dict, content: dict, **config):
+    config = Config(dict(optim_wrapper=dict(type='OptimWrapper', optimizer=optimizer), **config))
+    with torch.device('meta'):
+        model = torch.nn.Linear(2, 1)
+    return check_optimizer(config, 'a.pth', content, model)
+
+
+def test_the_optimizer_of_the_checkpoint():
+    assert compare(ADAMW, trained(ADAMW)) == ([], [])
+    errors, (line,) = compare(ADAMW, {})
+    assert not errors and line.startswith('a.pth: has no state of the optimizer')
+    for other in (dict(type='SGD', lr=0.1, momentum=0.9), dict(type='RMSprop', lr=0.1)):
+        for mine, theirs in ((ADAMW, other), (other, ADAMW)):
+            (error,), lines = compare(mine, trained(theirs))
+            assert not lines and f'another optimizer than {mine["type"]}' in str(error) and 'load_from' in str(error)
+    # Adam and AdamW have the same state, and differ in a setting that the state brings along.
+    assert 'decoupled_weight_decay' in compare(ADAMW, trained(dict(ADAMW, type='Adam')))[1][0]
+    content = trained(ADAMW)
+    content['optimizer']['param_groups'][0]['params'].pop()
+    assert 'state of 1 weights in 1 groups, not of 2 in 1' in str(compare(ADAMW, content)[0][0])
+    for broken in (None, [], {}, {'param_groups': 1}, {'param_groups': [1]}):
+        assert 'broken state' in str(compare(ADAMW, {'optimizer': broken})[0][0])
+
+
+def test_settings_that_the_state_overrules():
+    content = trained(ADAMW)
+    assert 'weight_decay 0.1 of the checkpoint, not 0.5' in compare(dict(ADAMW, weight_decay=0.5), content)[1][0]
+    content['optimizer']['param_groups'][0]['initial_lr'] = 1e-3
+    assert compare(ADAMW, content) == ([], [])
+    assert 'lr 0.001 of the checkpoint, not 0.01' in compare(dict(ADAMW, lr=0.01), content)[1][0]
+    assert compare(dict(ADAMW, lr=0.01), content, auto_scale_lr=dict(enable=True)) == ([], [])
+
+
+def schedule(kind: type, steps: int = 0, **settings):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    made = kind(optimizer, by_epoch=False, **settings)
+    for _ in range(steps):
+        optimizer.step()
+        made.step()
+    return made
+
+
+@pytest.mark.parametrize(('before', 'after'), [(8, 8), (8, 16), (16, 8), (8, 9)])
+def test_a_longer_training_goes_on_along_its_own_curve(before, after):
+    state = schedule(WarmupCosineLR, 6, end=before).state_dict()
+    longer = schedule(WarmupCosineLR, end=after)
+    longer.load_state_dict(state)
+    whole = schedule(WarmupCosineLR, 6, end=after)
+    for step in range(6, after):
+        for each in (longer, whole):
+            assert each.optimizer.param_groups[0]['lr'] == each.get_last_value()[0] == 0.5 * warmup_cosine(step, after)
+            each.optimizer.step()
+            each.step()
+    lines = compare_schedules('a.pth', [whole], [state])
+    expected = f'steps {before} -> {after}'
+    assert lines == ([], []) if before == after else expected in lines[1][0]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'old', 'new'),
+    [
+        (CosineAnnealingLR, dict(T_max=8), dict(T_max=16)),
+        (CosineAnnealingLR, dict(eta_min=0.1, T_max=8), dict(T_max=8)),
+        (MultiStepLR, dict(milestones=[2]), dict(milestones=[4])),
+        (LinearLR, dict(end=4), dict(end=8)),
+        (LinearLR, dict(start_factor=0.1), dict(start_factor=0.2)),
+    ],
+)
+def test_a_schedule_that_stays_as_the_checkpoint_has_it(kind, old, new):
+    state = schedule(kind, 3, **old).state_dict()
+    assert compare_schedules('a.pth', [schedule(kind, **old)], [state]) == ([], [])
+    errors, (line,) = compare_schedules('a.pth', [schedule(kind, **new)], [state])
+    assert not errors and f'{next(iter(old))} ' in line and 'goes on as a.pth has it' in line and 'load_from' in line
+
+
+@pytest.mark.parametrize('saved', [[], [{}], [1], 'x', {}, [schedule(LinearLR).state_dict()] * 2])
+def test_other_schedulers_are_refused(saved):
+    (error,), _ = compare_schedules('a.pth', [schedule(CosineAnnealingLR, T_max=8)], saved)
+    assert str(error).startswith('a.pth: has the state of ') and 'load_from=a.pth' in str(error)
+    assert 'no state of the schedule' in compare_schedules('a.pth', [], None)[1][0]
+
+
+class Line(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, inputs, mode='loss'):
+        return {'loss': (self.weight * inputs).sum()}
+
+
+class Rates(Hook):
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+
+@pytest.fixture
+def train(tmp_path):
+    def train(name: str, epochs: int, resume=None, batches: int = 2, scheduler: str = 'WarmupCosineLR', **settings):
+        rates = Rates()
+        runner = Runner(
+            Line(),
+            work_dir=str(tmp_path),
+            train_dataloader=DataLoader([dict(inputs=torch.ones(1))] * batches, collate_fn=lambda batch: batch[0]),
+            train_cfg=dict(by_epoch=True, max_epochs=epochs),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=1.0)),
+            param_scheduler=dict(type=scheduler, by_epoch=True, convert_to_iter_based=True, **settings),
+            default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook', interval=1)),
+            default_scope='mmdet',
+            load_from=resume and str(tmp_path / resume),
+            resume=resume is not None,
+            experiment_name=f'{tmp_path.name}-{name}',
+        )
+        runner.register_hook(rates)
+        runner.register_hook(ResumeNotesHook())
+        runner.train()
+        return rates.seen
+
+    return train
+
+
+def notes(capfd) -> list[str]:
+    return [line for line in capfd.readouterr().err.splitlines() if line.startswith('note: ')]
+
+
+def test_a_run_that_goes_on_longer(train, capfd):
+    whole = train('whole', 4)
+    assert notes(capfd) == []
+    train('short', 2)
+    assert train('longer', 4, 'epoch_2.pth') == whole[4:]
+    (note,) = notes(capfd)
+    assert note.startswith('note: the schedule is that of the config from here on (WarmupCosineLR: ')
+    assert train('again', 4, 'epoch_4.pth') == []
+    assert notes(capfd) == ['note: epoch 4 of 4 is reached, nothing is left to train: raise train_cfg.max_epochs']
+    train('more data', 5, 'epoch_4.pth', batches=3)
+    assert 'an epoch has 3 batches, and had 2 before' in notes(capfd)[1]
+
+
+def test_a_run_whose_schedule_does_not_follow(train, capfd):
+    train('short', 2, scheduler='CosineAnnealingLR')
+    train('longer', 4, 'epoch_2.pth', scheduler='CosineAnnealingLR')
+    (note,) = notes(capfd)
+    assert 'T_max 4 -> 8' in note and 'behind its end the rate stays' in note
+    with pytest.raises(InputError, match='another scheduler than LinearLR'):
+        train('other', 4, 'epoch_2.pth', scheduler='LinearLR')
