@@ -49,11 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         launch.scale_learning_rate(config)
     for note in filter(None, notes):
         print(note)
-    runner = launch.build_runner(config)
-    with interruptible(runner, sys.argv[1:] if argv is None else argv), progress(runner, not args.verbose) as shown:
-        runner.train()
-    for line in shown.summarise(runner, partial(launch.suggest_test, args)):
-        print(line)
+    with launch.sole_training(config):
+        runner = launch.build_runner(config)
+        with interruptible(runner, sys.argv[1:] if argv is None else argv), progress(runner, not args.verbose) as shown:
+            runner.train()
+        for line in shown.summarise(runner, partial(launch.suggest_test, args)):
+            print(line)
 
 
 if __name__ == '__main__':

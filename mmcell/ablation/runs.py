@@ -25,6 +25,7 @@ from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.errors import InputError, raise_all
 from mmcell.evaluation import pool_truths
 from mmcell.evaluation.headline import DECIDING
+from mmcell.io.checkpoints import fingerprint
 from mmcell.io.files import read_json
 
 Stage = Literal['train', 'resume', 'test', 'done']
@@ -145,8 +146,8 @@ def list_experiments(
 def find_progress(experiment: Experiment) -> Progress:
     """How far an experiment is, by its files.
 
-    Training is finished when the checkpoint of the last epoch is there; the test, when `test/metrics.json` is newer
-    than the checkpoint it names: the one in which :data:`DECIDING` is highest, else the last.
+    Training is finished when the checkpoint of the last epoch is there; the test, when `test/metrics.json` is of the
+    checkpoint in which :data:`DECIDING` is highest, else of the last.
 
     Raises:
         InputError: If the folder holds a run with other settings.
@@ -271,15 +272,17 @@ def _newest(folder: Path, pattern: str) -> tuple[int, Path | None]:
 
 def _is_tested(folder: Path, checkpoint: Path) -> bool:
     metrics = folder / 'test/metrics.json'
-    if not metrics.is_file() or metrics.stat().st_mtime < checkpoint.stat().st_mtime:
+    if not metrics.is_file():
         return False
-    return Path(read_json(metrics)['checkpoint']).name == checkpoint.name
+    record = read_json(metrics)
+    # Not by the times of the files: clocks are set back, and copies get new ones.
+    return isinstance(record, dict) and record.get('fingerprint') == fingerprint(checkpoint)
 
 
 def _check_settings(experiment: Experiment) -> None:
     """Refuse to pass a run for one of another config: mmengine leaves the config in the run's folder."""
     dumped = experiment.folder / Path(experiment.path).name
-    if not dumped.is_file():
+    if not dumped.is_file() or not dumped.stat().st_size:  # a kill while mmengine itself dumped it
         return
     there = load_config(dumped)
     changed = diff_configs(_essence(there), _essence(experiment.config))

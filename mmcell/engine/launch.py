@@ -6,19 +6,28 @@ import os
 import shlex
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import init_dist, is_main_process
+from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.runner import Runner
 
 from mmcell.config import check_fold, load_config, run_name, title
 from mmcell.engine.bfloat16 import has_bfloat16
+from mmcell.engine.dumping import WholeConfig
+from mmcell.engine.hooks.resume_notes import ResumeNotesHook
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.engine.weights import skip_pretrained
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.files import locked
+
+#: In a work folder, locked by the training that is going on in it.
+LOCK_NAME = '.training.lock'
 
 
 def config_from(args: Namespace) -> Config:
@@ -151,13 +160,37 @@ def suggest_test(args: Namespace, checkpoint: Path) -> str:
     return command_line('test', args.config, checkpoint, *base, *fold)
 
 
+@contextmanager
+def sole_training(config: Config) -> Iterator[None]:
+    """Keep other trainings out of the work folder, as long as this process lives.
+
+    Raises:
+        InputError: If one is going on in it, or the folder cannot be written to.
+    """
+    if config.launcher != 'none' and not is_distributed():
+        init_dist(config.launcher, **config.get('env_cfg', {}).get('dist_cfg', {}))
+    if not is_main_process():
+        yield
+        return
+
+    def refuse(holder: str) -> NoReturn:
+        problem = f'another training is going on in this folder ({holder})'
+        raise InputError(config.work_dir, problem, 'wait for its end, or choose another --work-dir')
+
+    with locked(Path(config.work_dir) / LOCK_NAME, refuse):
+        yield
+
+
 def build_runner(config: Config) -> Runner:
     """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
-    if 'runner_type' not in config:
-        runner = Runner.from_cfg(config)
-        if config.get('load_from') and '://' not in config.load_from:
-            skip_pretrained(runner.model, load_checkpoint(config.load_from, mmap=True))
-        return runner
     from mmdet.registry import RUNNERS
 
-    return RUNNERS.build(config)
+    config = WholeConfig.of(config)
+    if 'runner_type' in config:
+        runner = RUNNERS.build(config)
+    else:
+        runner = Runner.from_cfg(config)
+        if config.get('load_from'):
+            skip_pretrained(runner.model, load_checkpoint(config.load_from, mmap=True))
+    runner.register_hook(ResumeNotesHook())
+    return runner

@@ -19,7 +19,8 @@ from mmcell.engine.hooks.progress import progress
 from mmcell.engine.launch import build_runner
 from mmcell.engine.predictor import describe_model
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.addresses import locate
+from mmcell.io.checkpoints import fingerprint, load_checkpoint
 from mmcell.io.files import read_json, write_json
 from mmcell.report.console import format_scores
 
@@ -129,7 +130,8 @@ def _describe(config: Config, checkpoint: str | Path, split: str, metrics: dict[
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in metrics.items()
     }
-    return {**describe_model(config, checkpoint), 'fold': fold_of(config), 'split': split, 'metrics': finite}
+    described = {**describe_model(config, checkpoint), 'fingerprint': fingerprint(locate(checkpoint))}
+    return {**described, 'fold': fold_of(config), 'split': split, 'metrics': finite}
 
 
 def _draw(config: Config, results: list, images_json: Path, show_dir: Path, score_thr: float) -> list[str]:

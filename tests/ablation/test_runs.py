@@ -13,17 +13,16 @@ from mmcell.ablation.runs import describe, find_progress, find_truth, list_exper
 from mmcell.ablation.table import count_parameters, tell_apart
 from mmcell.config import load_config
 from mmcell.errors import InputError, InputErrors
+from mmcell.io.checkpoints import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = str(ROOT / 'configs/demo/mask_rcnn_synthetic.py')
 THREE = ('train_cfg.max_epochs=3',)
 
 
-def save(path: Path, mtime: float | None = None) -> Path:
+def save(path: Path, value: float = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({'state_dict': {'weight': torch.zeros(100)}}, path)
-    if mtime is not None:
-        os.utime(path, (mtime, mtime))
+    torch.save({'state_dict': {'weight': torch.full((100,), value)}}, path)
     return path
 
 
@@ -33,11 +32,10 @@ def write_truth(path: Path, image_id: int) -> None:
     path.write_text(json.dumps(content))
 
 
-def write_metrics(folder: Path, checkpoint: Path, mtime: float) -> None:
+def write_metrics(folder: Path, checkpoint: Path) -> None:
     path = folder / 'test/metrics.json'
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({'checkpoint': str(checkpoint), 'metrics': {}}))
-    os.utime(path, (mtime, mtime))
+    path.write_text(json.dumps({'fingerprint': fingerprint(checkpoint), 'metrics': {}}))
 
 
 def test_stages(tmp_path):
@@ -69,18 +67,25 @@ def test_stages(tmp_path):
     first.unlink()
     assert stage() == ('resume', 0, interrupted)
 
-    last = save(folder / 'epoch_3.pth', mtime=1000)
+    last = save(folder / 'epoch_3.pth')
     assert stage() == ('test', 3, last)
-    write_metrics(folder, last, mtime=999)
+    write_metrics(folder, last)
+    # Clocks are set back, and a copy has new times.
+    for time in (1, 2**32):
+        os.utime(last, (time, time))
+        assert stage() == ('done', 3, last)
+    # Trained anew.
+    save(folder / 'epoch_3.pth', value=1)
     assert stage() == ('test', 3, last)
-    write_metrics(folder, last, mtime=1001)
-    assert stage() == ('done', 3, last)
 
-    best = save(folder / 'best_segm_AP50_1000_epoch_2.pth', mtime=900)
+    best = save(folder / 'best_segm_AP50_1000_epoch_2.pth', value=2)
     save(folder / 'best_segm_AP50_1000_lymphocyte_epoch_3.pth')
     assert stage() == ('test', 3, best)
-    write_metrics(folder, best, mtime=1001)
+    write_metrics(folder, best)
     assert stage() == ('done', 3, best)
+    for content in ('[]', '{}'):
+        (folder / 'test/metrics.json').write_text(content)
+        assert stage() == ('test', 3, best)
 
 
 def test_training_by_iterations(tmp_path):

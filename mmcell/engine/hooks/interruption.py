@@ -56,32 +56,39 @@ class InterruptionHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """From here on there are steps to save; a signal that came while data were waited for ends after this one."""
         if not self.saves:
-            self._raise_swallowed()
+            self._raise_stop(runner)
         self.saves = self._checkpoints is not None
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """Save, and raise what the signal's handler left to us."""
         if self.stop is not None and self._checkpoints is not None:
             self._checkpoints.save_interrupted(runner)
-            self.stop.message = _describe(runner, self.arguments, runner.iter + 1)
-        self._raise_swallowed()
+            self._raise_stop(runner, runner.iter + 1)
+        self._raise_stop(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """There is a checkpoint of the whole epoch, or the last steps are repeated."""
         self.saves = False
-        self._raise_swallowed()
+        self._raise_stop(runner)
 
     def before_val(self, runner: Runner) -> None:
         """A validation is not waited for: a resumed run repeats it."""
         self.saves = False
-        self._raise_swallowed()
+        self._raise_stop(runner)
 
     def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Raise what a library has swallowed."""
-        self._raise_swallowed()
+        self._raise_stop(runner)
 
-    def _raise_swallowed(self) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
+        """The best checkpoint is saved, if it was one."""
+        self._raise_stop(runner)
+
+    def _raise_stop(self, runner: Runner, saved: int | None = None) -> None:
+        """Raise what the signal's handler left to us, or a library has swallowed, with what is there to go on from."""
         if self.stop is not None:
+            if is_main_process():
+                self.stop.message = _describe(runner, self.arguments, saved)
             raise self.stop
 
 
@@ -117,13 +124,16 @@ def interruptible(runner: Runner, arguments: Sequence[str]) -> Iterator[None]:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         hook.stop = Interrupted(number, _describe(runner, arguments) if is_main_process() else '')
-        if not hook.saves:
+        if not hook.saves and not any(getattr(each, 'is_saving', False) for each in runner.hooks):
             raise hook.stop
+        if not hook.saves:
+            return  # a checkpoint is being written
         print('ending after this step; a second signal ends at once', file=sys.stderr, flush=True)
 
     before = [signal.signal(number, stop) for number in _SIGNALS]
     try:
         yield
+        hook._raise_stop(runner)  # a signal while the last checkpoint was saved
     finally:
         if hook.stop is None:
             for number, handler in zip(_SIGNALS, before, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ class SafeCheckpointHook(CheckpointHook):
     Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
     """
 
+    is_saving = False  # whether a checkpoint is being written, which a signal lets end
     _is_current = True  # whether the last checkpoint was written since the last validation began
 
     def before_train(self, runner: Runner) -> None:
@@ -90,7 +93,19 @@ class SafeCheckpointHook(CheckpointHook):
         """Save :data:`INTERRUPTED` after a step, and make it the last checkpoint."""
         self._save(runner, INTERRUPTED, {'epoch': runner.epoch, 'iter': runner.iter + 1})
 
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        self.is_saving = True
+        try:
+            yield
+        finally:
+            self.is_saving = False
+
     def _save(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
+        with self._saving():
+            self._save_and_point(runner, name, meta)
+
+    def _save_and_point(self, runner: Runner, name: str, meta: dict[str, Any]) -> None:
         self._whole(runner).save_checkpoint(
             self.out_dir,
             name,
@@ -111,7 +126,8 @@ class SafeCheckpointHook(CheckpointHook):
                 Path(self.out_dir, INTERRUPTED).unlink(missing_ok=True)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        super()._save_best_checkpoint(self._whole(runner), metrics)
+        with self._saving():
+            super()._save_best_checkpoint(self._whole(runner), metrics)
         self._remove_outdated()
 
     def _whole(self, runner: Runner) -> Runner | _WholeSaves:
