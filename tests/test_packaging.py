@@ -79,7 +79,7 @@ def run_python(site: Path, folder: Path, *arguments: object) -> str:
 
 def shipped() -> set[str]:
     """What there is to ship, by its name in a wheel."""
-    patterns = ('mmcell/**/*.py', 'mmcell/report/templates/*', 'mmcell/weights/*')
+    patterns = ('mmcell/**/*.py', 'mmcell/py.typed', 'mmcell/report/templates/*', 'mmcell/weights/*')
     files = {path for pattern in patterns for path in ROOT.glob(pattern)}
     names = {str(path.relative_to(ROOT)) for path in files if '.mim' not in path.parts}
     for pattern in ('model-index.yml', 'configs/**/*.py', 'configs/*/metafile.yml', 'tools/*.py'):

@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--seeds', nargs='+', type=int, default=(), metavar='N', help='train each config with each seed'
     )
-    folds = parser.add_mutually_exclusive_group()
-    folds.add_argument('--fold', type=int, metavar='K', help='train and validate on fold K alone')
-    folds.add_argument(
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument('--fold', type=int, metavar='K', help='train and validate on fold K alone')
+    choice.add_argument(
         '--folds',
         action='store_true',
         help='train each config on each fold of tools/convert.py --folds K, and score all folds as one set too',

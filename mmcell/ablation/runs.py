@@ -55,7 +55,7 @@ class Experiment:
     work_dir: Path
     seed: int | None = None
     fold: int | None = None
-    base: str | None = None
+    base: str | Path | None = None
 
     @property
     def group(self) -> str:
@@ -105,7 +105,7 @@ def list_experiments(
     seeds: Sequence[int] = (),
     options: Sequence[str] = (),
     folds: bool | Sequence[int] = False,
-    base: str | None = None,
+    base: str | Path | None = None,
 ) -> list[Experiment]:
     """Every config with every seed on every fold, loaded and checked.
 
@@ -214,7 +214,7 @@ def run_experiments(
     return errors
 
 
-def _load(path: str, options: Sequence[str], base: str | None, folds: bool | Sequence[int]) -> list[Config]:
+def _load(path: str, options: Sequence[str], base: str | Path | None, folds: bool | Sequence[int]) -> list[Config]:
     """A config on its own split, on certain folds, or on each fold of its data set whose annotation file is there."""
 
     def load(fold: int | None) -> Config:
@@ -304,12 +304,11 @@ def _command(experiment: Experiment, progress: Progress, tools: Path) -> list[st
     options += [] if experiment.fold is None else ['--fold', str(experiment.fold)]
     options += ['--cfg-options', *experiment.options] if experiment.options else []
     if progress.stage == 'test':
-        arguments = ['test.py', experiment.path, progress.checkpoint, '--out', experiment.folder / 'test']
+        command = [tools / 'test.py', experiment.path, progress.checkpoint, '--out', experiment.folder / 'test']
     else:
-        arguments = ['train.py', experiment.path, '--work-dir', experiment.folder]
-        arguments += ['--resume', progress.checkpoint] if progress.checkpoint else []
-    tool, *arguments = map(str, arguments)
-    return [sys.executable, str(tools / tool), *arguments, *options]
+        command = [tools / 'train.py', experiment.path, '--work-dir', experiment.folder]
+        command += ['--resume', progress.checkpoint] if progress.checkpoint else []
+    return [sys.executable, *map(str, command), *options]
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: in
     pooled = _to_rows(folds, differs, {}, samples)
     figures = write_curves(list(curves.values()), work_dir)
     together = [_write_together(run, members, Path(work_dir)) for run, members in folds.items() if _are_done(members)]
-    bases = list(dict.fromkeys(each.base for each in experiments if each.base is not None))
+    bases = list(dict.fromkeys(str(each.base) for each in experiments if each.base is not None))
     return [*write_comparison(rows, work_dir, figures, samples, pooled, bases), *figures, *together]
 
 

@@ -95,7 +95,7 @@ def true_cells(truth: Truth) -> Iterator[tuple[int, Cells, Runs]]:
     return stream()
 
 
-def _by_image(instances: Iterable[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+def _by_image(instances: Iterable[Result]) -> dict[int, list[Result]]:
     groups = defaultdict(list)
     for instance in instances:
         if 'segmentation' not in instance:

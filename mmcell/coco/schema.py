@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmcell.coco.masks import find_broken
 from mmcell.errors import InputError, show
@@ -270,7 +270,7 @@ def _instance_problem(
     return None
 
 
-def _is_id(number: Any) -> bool:
+def _is_id(number: Any) -> TypeGuard[int]:
     return type(number) is int and number in _ANY_ID
 
 

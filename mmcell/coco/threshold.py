@@ -52,8 +52,9 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
 def threshold_of(record: Mapping[str, Any]) -> float | None:
     """What val found, according to the meta data of a checkpoint or the content of a json; None if nothing is there."""
     value = record.get(THRESHOLD_KEY)
-    usable = isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1
-    return float(value) if usable else None
+    if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1:
+        return float(value)
+    return None
 
 
 def recorded_threshold(results: str | Path) -> float | None:

@@ -58,6 +58,7 @@ def load_truth(source: str | Path | Mapping[str, Any] | Truth) -> Truth:
     """
     if isinstance(source, Truth):
         return source
+    where: str | Path
     if isinstance(source, Mapping):
         # Who samples images may have one twice: annotations that are no file's need no ids of their own.
         where, content = 'annotations', {**source, 'annotations': _number(source.get('annotations', []))}

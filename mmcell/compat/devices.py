@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from mmcell.compat.imports import after_import
 
@@ -12,7 +12,7 @@ def allow_no_device() -> None:
     after_import('torch.cuda', _choose_if_any)
 
 
-def _choose_if_any(module: ModuleType) -> None:
+def _choose_if_any(module: Any) -> None:
     choose = module.set_device
     if choose.__module__ != module.__name__:  # ours already
         return

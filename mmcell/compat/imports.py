@@ -8,6 +8,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
+from typing import Any
 
 
 class _Watch(MetaPathFinder):
@@ -26,13 +27,14 @@ class _Watch(MetaPathFinder):
             self.before()
         spec = find_spec(fullname)
         if spec is not None and self.after is not None:
-            execute, after = spec.loader.exec_module, self.after
+            loader: Any = spec.loader
+            execute, after = loader.exec_module, self.after
 
             def execute_and_act(module: ModuleType) -> None:
                 execute(module)
                 after(module)
 
-            spec.loader.exec_module = execute_and_act
+            loader.exec_module = execute_and_act
         return spec
 
 

@@ -11,7 +11,7 @@ import functools
 import logging
 import sys
 import warnings
-from types import ModuleType
+from typing import Any
 
 from mmcell.compat.imports import after_import
 
@@ -34,7 +34,7 @@ MESSAGES = frozenset(
 )
 
 
-def _print(*values: object, **options: object) -> None:
+def _print(*values: object, **options: Any) -> None:
     if len(values) == 1 and (values[0] in MESSAGES or (_shortens and str(values[0]).startswith(LOADING))):
         return
     builtins.print(*values, **options)
@@ -53,7 +53,7 @@ def silence() -> None:
     warnings.filterwarnings('ignore', 'Detected pickle protocol', UserWarning, r'torch\._weights_only_unpickler')
 
 
-def _silence_mmengine(module: ModuleType) -> None:
+def _silence_mmengine(module: Any) -> None:
     # The two ways out of mmengine's `print_log`; neither has a setting, and a run makes loggers of its own.
     module.print = _print
     module.MMLogger.handle = _handle
@@ -68,12 +68,13 @@ def shorten_terminal(shorten: bool = True) -> None:
     """
     global _shortens
     _shortens = shorten
-    warnings.showwarning = _show_warning if shorten else _PYTHON_SHOWS
+    shows: Any = _show_warning if shorten else _PYTHON_SHOWS
+    warnings.showwarning = shows
     after_import('mmengine.logging.logger', _choose_handlers)
 
 
 _shortens = False
-_PYTHON_SHOWS = warnings.showwarning
+_PYTHON_SHOWS: Any = warnings.showwarning
 
 
 @functools.cache  # once for each text, whatever line it comes from
@@ -81,7 +82,7 @@ def _write_warning(text: str) -> None:
     _write('warning', text)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *place: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
     _write_warning(str(message))
 
 
@@ -94,7 +95,7 @@ def _write(level: str, text: str, more: str = '') -> None:
     tqdm.write(f'{level}: {text}', file=sys.stderr)  # above a progress bar, if there is one
 
 
-def _choose_handlers(module: ModuleType) -> None:
+def _choose_handlers(module: Any) -> None:
     call_all = module.MMLogger.callHandlers
     if call_all.__module__ == module.__name__:  # not ours yet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import ModuleType
+from typing import Any
 
 from mmcell.compat.imports import after_import
 
@@ -14,7 +14,7 @@ def log_without_torch() -> None:
     after_import('mmengine.logging.logger', _ask_torch_only_if_imported)
 
 
-def _ask_torch_only_if_imported(module: ModuleType) -> None:
+def _ask_torch_only_if_imported(module: Any) -> None:
     if module._get_rank.__module__ == module.__name__:  # not ours yet
         module._get_rank = _zero_before_torch(module._get_rank)
         module._get_device_id = _zero_before_torch(module._get_device_id)

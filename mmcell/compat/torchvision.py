@@ -9,7 +9,7 @@ from types import ModuleType
 from mmcell.compat.imports import before_import
 from mmcell.errors import InputError
 
-_KEPT = []  # torch forgets operators when their library is deleted
+_KEPT: list[object] = []  # torch forgets operators when their library is deleted
 
 
 def fix_torchvision() -> None:
@@ -45,7 +45,7 @@ def _declare_missing_operators() -> None:
         return
     import torch
 
-    compiled = [path for folder in spec.submodule_search_locations for path in Path(folder).glob('_C*')]
+    compiled = [path for folder in spec.submodule_search_locations or () for path in Path(folder).glob('_C*')]
     try:
         for path in compiled:
             torch.ops.load_library(path)  # torchvision does so once more, to no effect

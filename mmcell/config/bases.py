@@ -58,8 +58,7 @@ def list_bases(path: str | Path) -> list[Path]:
     """A config, its base, the base of that and so on, up to the first that has several or none."""
     files = [Path(path).resolve()]
     while (found := _find_base(files[-1])) is not None:
-        name = found.value
-        package, _, inside = name.rpartition('::')
+        package, _, inside = found[1].rpartition('::')
         folder = Path(get_installed_path(package), '.mim', 'configs') if package else files[-1].parent
         base = (folder / inside).resolve()
         if base in files or not base.is_file():  # mmengine says so when it loads them.
@@ -68,8 +67,8 @@ def list_bases(path: str | Path) -> list[Path]:
     return files
 
 
-def _find_base(file: Path) -> ast.Constant | None:
-    """The string that a config names its base with, if it is one string."""
+def _find_base(file: Path) -> tuple[ast.Constant, str] | None:
+    """Where a config names its base, and how, if it is one string."""
     if file.suffix != '.py':
         return None
     for node in ast.parse(file.read_bytes()).body:
@@ -78,15 +77,18 @@ def _find_base(file: Path) -> ast.Constant | None:
             if isinstance(value, (ast.List, ast.Tuple)) and len(value.elts) == 1:
                 value = value.elts[0]
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                return value
+                return value, value.value
     return None
 
 
 def _with_base(file: Path, base: Path) -> bytes:
     """The text of a config with another base."""
-    node = _find_base(file)
+    found = _find_base(file)
+    assert found is not None  # it is one of a chain of bases
+    node = found[0]
+    last = node.end_lineno or node.lineno
     # Columns count bytes.
     lines = file.read_bytes().splitlines(keepends=True)
-    before, after = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
-    lines[node.lineno - 1 : node.end_lineno] = [before, repr(str(base)).encode(), after]
+    before, after = lines[node.lineno - 1][: node.col_offset], lines[last - 1][node.end_col_offset :]
+    lines[node.lineno - 1 : last] = [before, repr(str(base)).encode(), after]
     return b''.join(lines)

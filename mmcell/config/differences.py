@@ -12,7 +12,8 @@ from mmcell.config.runs import base_of
 
 def diff_bases(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The bases that two configs were put over, if they differ, as one line of :func:`diff_configs`."""
-    return _diff_mappings(*({'base': base} if (base := base_of(one)) else {} for one in (old, new)), '')
+    before, after = ({'base': base} if (base := base_of(one)) else {} for one in (old, new))
+    return _diff_mappings(before, after, '')
 
 
 def diff_configs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -110,8 +110,9 @@ def read_record(text: str) -> dict[str, Any] | None:
     try:
         for node in ast.parse(text).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _RECORD:
-                return {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords}
-    except (SyntaxError, ValueError, AttributeError):
+                if isinstance(node.value, ast.Call):
+                    return {str(each.arg): ast.literal_eval(each.value) for each in node.value.keywords}
+    except (SyntaxError, ValueError):
         pass
     return None
 

@@ -61,7 +61,7 @@ class CellDataset(CocoDataset):
         raise_first(self.ann_file, find_problems(content, training=True))
         ids = {category['name']: category['id'] for category in content['categories']}
         if not self._picks_classes:
-            classes = tuple(sorted(ids, key=ids.get))
+            classes = tuple(sorted(ids, key=lambda name: ids[name]))
             palette = class_colours(len(classes))
             self._metainfo.update(classes=classes, palette=palette)
         if (mpp := content.get('info', {}).get('mpp')) is not None:

@@ -48,6 +48,6 @@ def confusion_matrix(
         taken = match_cells(overlap, iou_thr).taken
         hit = taken >= 0
         np.add.at(matrix, (true[taken[hit]], pred[hit]), 1)
-        np.add.at(matrix, (np.delete(true, taken[hit]), background), 1)
-        np.add.at(matrix, (background, pred[~hit]), 1)
+        np.add.at(matrix[:, background], np.delete(true, taken[hit]), 1)
+        np.add.at(matrix[background], pred[~hit], 1)
     return matrix

@@ -41,8 +41,9 @@ class Table:
 
     def select(self, mask: NDArray[np.bool_]) -> Table:
         """Those where `mask`, (N,) bool, is true."""
-        fields = (self.areas, self.centres, self.labels, self.scores, self.probabilities)
-        return Table(*(field[mask] for field in fields))
+        return Table(
+            self.areas[mask], self.centres[mask], self.labels[mask], self.scores[mask], self.probabilities[mask]
+        )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from mmengine.logging import MMLogger
@@ -160,11 +160,13 @@ class CellScores:
     def pooled(self, name: str) -> float:
         """The ratio of the sums over all images; NaN if there are no such cells, 0 for the `SQ` of no hits."""
         empty = 0.0 if self.has_truth[name.partition('/')[2]].any() else math.nan
-        return float(_divide(*self.ratios[name].sum(axis=0), empty=empty))
+        numerator, denominator = self.ratios[name].sum(axis=0)
+        return float(_divide(numerator, denominator, empty=empty))
 
     def by_image(self, name: str) -> NDArray[np.float64]:
         """The ratio of each image, (I,); NaN where its truth has no such cell, 0 for the `SQ` of no hits."""
-        values = _divide(*self.ratios[name].T, empty=0.0)
+        numerators, denominators = self.ratios[name].T
+        values = _divide(numerators, denominators, empty=0.0)
         return np.where(self.has_truth[name.partition('/')[2]], values, math.nan)
 
     @property
@@ -264,10 +266,11 @@ def find_overlaps_of(truth: Truth, found: Sequence[Result] | Mapping[int, Cells]
         InputError: If a result or the truth has no masks, or a result does not fit the truth.
     """
     # What json holds may be an object, too; that is refused like all that is no list of results.
+    cells: Iterator[tuple[int, Cells]]
     if isinstance(found, Mapping) and truth.image_sizes.keys() <= found.keys():
         cells = ((image['id'], found[image['id']]) for image in truth.images)
     else:
-        cells = cells_of(found, truth.images, truth.categories, **how)
+        cells = cells_of(cast('Sequence[Result]', found), truth.images, truth.categories, **how)
     for (_, true, crowds), (_, pred) in zip(true_cells(truth), cells):
         yield find_overlap(true, pred, crowds)
 

@@ -148,14 +148,15 @@ class BoxGrid:
         query = query.index_select(0, run)
         x1, y1, x2, y2 = (column.index_select(0, query) for column in columns)
         left, top, right, bottom = (column.index_select(0, place) for column in self._columns)
-        query_area = (x2 - x1).mul_(y2 - y1) if over != 'box' else 0
-        box_area = (right - left).mul_(bottom - top) if over != 'query' else 0
+        query_area = (x2 - x1).mul_(y2 - y1)
+        box_area = (right - left).mul_(bottom - top)
         width = torch.minimum(x2, right).sub_(torch.maximum(x1, left)).clamp_(min=0)
         height = torch.minimum(y2, bottom).sub_(torch.maximum(y1, top)).clamp_(min=0)
         overlap = width.mul_(height)
-        total = query_area + box_area
         if over == 'union':
-            total -= overlap
+            total = query_area.add_(box_area).sub_(overlap)
+        else:
+            total = box_area if over == 'box' else query_area
         return BoxPairs(query, place, overlap.div_(total.clamp_(min=1e-6)))
 
 

@@ -158,14 +158,14 @@ def _paste(
     Regions start at `first` and have `extent` pixels, both (n, 2) as x, y. Returns (n, *shape) bool, x before y since
     RLE goes down the columns; False outside the regions.
     """
-    grid, inside = [], []
+    positions, inside = [], []
     for axis in (0, 1):
         steps = torch.arange(shape[axis], device=boxes.device)
         start, end = boxes[:, axis, None], boxes[:, axis + 2, None]
         position = ((first[:, axis, None] + steps).float() + 0.5 - start) / (end - start) * 2 - 1
-        # A flat box divides by zero; stock then takes the middle of the mask.
-        grid.append(position.masked_fill(position.isinf(), 0))
+        # A flat box divides by zero; MMDetection then takes the middle of the mask.
+        positions.append(position.masked_fill(position.isinf(), 0))
         inside.append(steps < extent[:, axis, None])
-    grid = torch.stack(torch.broadcast_tensors(grid[0][:, :, None], grid[1][:, None, :]), dim=3)
+    grid = torch.stack(torch.broadcast_tensors(positions[0][:, :, None], positions[1][:, None, :]), dim=3)
     pasted = F.grid_sample(masks.float(), grid, align_corners=False)[:, 0]
     return (pasted >= threshold) & inside[0][:, :, None] & inside[1][:, None, :]

@@ -81,8 +81,9 @@ class CBAM(nn.Module):
     def init_weights(self) -> None:
         """Return to the identity, if that is the start; mmengine calls this after its own initialisation."""
         if self.identity_init:
-            nn.init.zeros_(self.channel.mlp[-1].weight)
-            nn.init.zeros_(self.spatial.conv.weight)
+            for layer in (self.channel.mlp[-1], self.spatial.conv):
+                assert isinstance(layer, nn.Conv2d)
+                nn.init.zeros_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend to features (N, C, H, W); the result has the same shape and dtype."""

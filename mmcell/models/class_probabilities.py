@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmdet.models.layers import multiclass_nms
 from mmdet.utils import ConfigType, InstanceList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from mmdet.models.roi_heads import StandardRoIHead as _InFrontOf
+else:
+    _InFrontOf = object
 
-class ClassProbabilities:
+
+class ClassProbabilities(_InFrontOf):
     """For a RoI head of MMDetection, in front of it among the bases: detections keep the softmax of their proposal.
 
     MMDetection's heads give one score for each detection and drop the rest of the softmax: the probabilities below

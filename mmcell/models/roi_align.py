@@ -70,12 +70,12 @@ def roi_align(
     index, weight, lengths = [], [], []
     for members in order.split(group_of.bincount().tolist()):
         across, down = reach[members[0]].tolist()
-        bags = len(members) * out_shape[0] * out_shape[1]
+        count = len(members) * out_shape[0] * out_shape[1]
         index.append((rows[members, :, None, :down, None] + columns[members, None, :, None, :across]).flatten())
         weight.append(
             (row_weights[members, :, None, :down, None] * column_weights[members, None, :, None, :across]).flatten()
         )
-        lengths.append(torch.full((bags,), down * across))
+        lengths.append(torch.full((count,), down * across))
     ends = torch.cat(lengths).cumsum(0)
     bags = F.embedding_bag(
         torch.cat(index),

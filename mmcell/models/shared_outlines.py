@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 from mmdet.registry import MODELS
@@ -45,7 +47,13 @@ def spread_outlines(results: InstanceData, merged: InstanceData, box_of: Tensor)
     return results
 
 
-class _SharedOutlines:
+if TYPE_CHECKING:
+    from mmdet.models.roi_heads import StandardRoIHead as _InFrontOf
+else:
+    _InFrontOf = object
+
+
+class _SharedOutlines(_InFrontOf):
     """A RoI head that predicts the outline of each box once, if its outlines are those of all classes."""
 
     @property

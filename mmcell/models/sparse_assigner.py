@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult, MaxIoUAssigner
@@ -20,6 +20,8 @@ from mmcell.models.box_grid import LARGEST, BoxGrid
 
 class SparseAssignResult(AssignResult):
     """An ``AssignResult`` whose ``max_overlaps`` are found when they are read: no sampler of Mask R-CNN reads them."""
+
+    _max_overlaps: Tensor | None
 
     def __init__(self, num_gts: int, gt_inds: Tensor, find_max_overlaps: Callable[[], Tensor], labels: Tensor) -> None:
         super().__init__(num_gts, gt_inds, None, labels)
@@ -120,7 +122,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         grid = BoxGrid(priors)
         ignored = priors.new_zeros(len(priors), dtype=torch.bool)
         if crowds is not None:
-            over = 'box' if self.ignore_wrt_candidates else 'query'
+            over: Literal['box', 'query'] = 'box' if self.ignore_wrt_candidates else 'query'
             for _, box, share in grid.pairs(crowds, self.ignore_iof_thr, over):
                 ignored[box[share > self.ignore_iof_thr]] = True
 

@@ -48,8 +48,6 @@ class TiledDetector(DetectorWrapper):
         ValueError: If `overlap` is not less than `tile`.
     """
 
-    reads_windows = True
-
     def __init__(
         self,
         detector: ConfigType,
@@ -70,6 +68,11 @@ class TiledDetector(DetectorWrapper):
     def tiling(self) -> tuple[int, int]:
         """Side and overlap of the tiles, in pixels of the image."""
         return self.tile, self.overlap
+
+    @property
+    def reads_windows(self) -> bool:
+        """It has :meth:`predict_windows`."""
+        return True
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Predict the cells of images.

@@ -60,10 +60,11 @@ class TimmBackbone(BaseModule):
             kwargs['drop_path_rate'] = drop_path_rate
         self.name, self.pretrained = name, pretrained
         self.net = _create(name, out_indices=tuple(out_indices), **kwargs)
-        self.channels: list[int] = self.net.feature_info.channels()
-        self.strides: list[int] = self.net.feature_info.reduction()
+        described: Any = self.net.feature_info
+        self.channels: list[int] = described.channels()
+        self.strides: list[int] = described.reduction()
         modules = dict(self.net.named_modules())
-        names = [stage['module'] for stage in self.net.feature_info.info]
+        names = [stage['module'] for stage in described.info]
         # timm calls the module `stages.0` of a model `stages_0` where it gives features, of most models.
         self._stages = [name if name in modules else name.replace('.', '_') for name in names]
         if frozen_stages > len(self._stages):

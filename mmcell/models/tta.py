@@ -118,7 +118,7 @@ class CellTTA(DetectorWrapper):
         Returns:
             The samples with `pred_instances`.
         """
-        sizes = [tuple(sample.img_shape[:2]) for sample in batch_data_samples]
+        sizes: list[tuple[int, int]] = [tuple(sample.img_shape[:2]) for sample in batch_data_samples]
         if len(set(sizes)) > 1:
             return [
                 self.predict(inputs[None], [sample], rescale)[0]
@@ -130,22 +130,23 @@ class CellTTA(DetectorWrapper):
         features, view_sizes, found = [], [], []
         for view in self.views:
             seen = view.of_images(images)
-            inputs, samples = self.as_inputs(seen, seen.shape[2:], (1.0, 1.0))
+            view_sizes.append((seen.shape[2], seen.shape[3]))
+            inputs, samples = self.as_inputs(seen, view_sizes[-1], (1.0, 1.0))
             features.append(self.detector.extract_feat(inputs))
-            view_sizes.append(tuple(seen.shape[2:]))
             found.append(self._predict_boxes(features[-1], samples))
             for results in found[-1]:
                 results.bboxes = view.to_boxes(results.bboxes, (height, width), view_sizes[-1])
         results = [self._merge(views) for views in zip(*found)]
         shares = getattr(self.detector.roi_head, 'shares_outlines', False)
-        outlined, box_of = zip(*map(merge_boxes, results)) if shares else (results, None)
+        merged = [merge_boxes(each) for each in results] if shares else []
+        outlined = [boxes for boxes, _ in merged] if shares else results
         probabilities = self._average_masks(features, outlined, (height, width), view_sizes)
         mask_head = self.detector.roi_head.mask_head
         outlined = (mask_head[-1] if self._is_cascade else mask_head).predict_by_feat(
-            probabilities, list(outlined), metas, self.detector.roi_head.test_cfg, rescale, activate_map=True
+            probabilities, outlined, metas, self.detector.roi_head.test_cfg, rescale, activate_map=True
         )
         if shares:
-            outlined = [spread_outlines(*each) for each in zip(results, outlined, box_of)]
+            outlined = [spread_outlines(*each) for each in zip(results, outlined, [box_of for _, box_of in merged])]
         return self.add_pred_to_datasample(batch_data_samples, outlined)
 
     @property
@@ -179,10 +180,12 @@ class CellTTA(DetectorWrapper):
         view_sizes: Sequence[tuple[int, int]],
     ) -> tuple[Tensor, ...]:
         """Mean over the views of the mask probabilities of each image, (n, num_classes, h, w)."""
-        total = 0
+        total: Tensor | None = None
         for view, levels, view_size in zip(self.views, features, view_sizes):
             rois = bbox2roi([view.of_boxes(each.bboxes, size, view_size) for each in results])
-            total = total + view.to_masks(self._predict_masks(levels, rois))
+            masks = view.to_masks(self._predict_masks(levels, rois))
+            total = masks if total is None else total + masks
+        assert total is not None  # there is a view
         return (total / len(self.views)).split([len(each) for each in results])
 
     def _predict_masks(self, features: tuple[Tensor, ...], rois: Tensor) -> Tensor:

@@ -20,11 +20,7 @@ class DetectorWrapper(BaseDetector):
     Args:
         detector: Config of the detector; its `data_preprocessor` becomes the wrapper's.
 
-    Attributes:
-        reads_windows: Whether it has `predict_windows`, which takes images that are not in memory as a whole.
     """
-
-    reads_windows = False
 
     def __init__(self, detector: ConfigType) -> None:
         detector = MODELS.build(detector)
@@ -32,6 +28,11 @@ class DetectorWrapper(BaseDetector):
         self.detector = detector
         self.register_state_dict_post_hook(_hide_wrapper)
         self.register_load_state_dict_pre_hook(_expect_no_wrapper)
+
+    @property
+    def reads_windows(self) -> bool:
+        """Whether it has `predict_windows`, which takes images that are not in memory as a whole."""
+        return False
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Features of the wrapped detector."""

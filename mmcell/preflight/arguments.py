@@ -61,7 +61,7 @@ def check_arguments(config: Config, skip: Iterable[str] = ()) -> list[InputError
         config: The config.
         skip: Settings to leave out, since the run does not build them.
     """
-    problems = []
+    problems: list[tuple[str, str]] = []
     for key, (registries, extra) in _SETTINGS.items():
         if key in config and key not in skip:
             problems += _check(config[key], key, [getattr(mmdet.registry, name) for name in registries], extra)
@@ -84,7 +84,7 @@ def _check(value: Any, where: str, registries: list[Registry], extra: frozenset[
             kind = next(filter(None, (registry.get(kind) for registry in registries)), None)
         if kind is None:
             yield _unregistered(value['type'], where, registries)
-        elif inspect.isclass(kind):
+        elif isinstance(kind, type):
             known, complete = list_arguments(kind)
             yield from _unknown(value, where, {*known, *extra, 'type', '_scope_'}, 0.0 if complete else _VERY_ALIKE)
     for key, item in value.items():
@@ -125,7 +125,7 @@ def list_arguments(kind: type) -> tuple[frozenset[str], bool]:
         if '__init__' not in vars(base):
             continue
         try:
-            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]
         except (ValueError, TypeError):
             return frozenset(names), False
         if base is object:
@@ -144,10 +144,12 @@ def list_arguments(kind: type) -> tuple[frozenset[str], bool]:
 def _taken_from(kind: type, rest: str) -> set[str] | None:
     """Names that a constructor takes out of its `**rest`; None unless all else of it goes to the base class."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind.__init__)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(vars(kind)['__init__'])))
     except (OSError, TypeError, SyntaxError):
         return None
-    names, harmless, handed_on = set(), set(), False
+    names: set[str] = set()
+    harmless: set[ast.expr] = set()
+    handed_on = False
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -159,6 +161,6 @@ def _taken_from(kind: type, rest: str) -> set[str] | None:
         elif isinstance(called, ast.Attribute) and ast.unparse(called.value) == rest:
             if called.attr in ('get', 'setdefault', 'pop') and isinstance(node.args[0], ast.Constant):
                 harmless.add(called.value)
-                names.add(node.args[0].value)
+                names.add(str(node.args[0].value))
     uses = {node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == rest}
     return names if handed_on and uses <= harmless else None

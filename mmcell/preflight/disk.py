@@ -51,7 +51,7 @@ def estimate_checkpoint(config: Config, model: nn.Module) -> int:
         return weights
     optimizer = config.optim_wrapper.get('optimizer') or {}
     trained = sum(value.numel() * value.element_size() for value in model.parameters() if value.requires_grad)
-    return weights + _BUFFERS.get(optimizer.get('type'), 2) * trained
+    return weights + _BUFFERS.get(str(optimizer.get('type')), 2) * trained
 
 
 def count_checkpoints(config: Config) -> int:

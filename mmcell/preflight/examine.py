@@ -166,12 +166,12 @@ def _describe(name: str, content: Mapping[str, Any]) -> list[str]:
         return lines
     low, median, high = np.percentile(per_image, [0, 50, 100])
     lines.append(f'{name}: {low:g} to {high:g} cells an image, median {median:g}')
-    areas = np.concatenate(areas)
-    small, large = int(areas.argmin()), int(areas.argmax())
+    all_areas = np.concatenate(areas)
+    small, large = int(all_areas.argmin()), int(all_areas.argmax())
     lines.append(
-        f'{name}: smallest cell {areas[small]} px (annotation {owners[small][0]} of {owners[small][1]}), largest '
-        f'{areas[large]} px (annotation {owners[large][0]} of {owners[large][1]}), {int((areas < SMALL_AREA).sum())} '
-        f'under {SMALL_AREA} px'
+        f'{name}: smallest cell {all_areas[small]} px (annotation {owners[small][0]} of {owners[small][1]}), largest '
+        f'{all_areas[large]} px (annotation {owners[large][0]} of {owners[large][1]}), '
+        f'{int((all_areas < SMALL_AREA).sum())} under {SMALL_AREA} px'
     )
     return lines
 

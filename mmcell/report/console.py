@@ -31,8 +31,8 @@ def format_scores(metrics: Mapping[str, float], classes: Sequence[str]) -> str:
     """
     columns = [headline for headline in HEADLINES if _number(headline, metrics) is not None]
     if not columns:
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-        return '\n'.join(f'{name}  {value:.3f}' for name, value in list(numbers.items())[:MAX_OTHERS])
+        others = [f'{name}  {value:.3f}' for name, value in metrics.items() if isinstance(value, (int, float))]
+        return '\n'.join(others[:MAX_OTHERS])
     rows = [['class', *(headline.title for headline in columns)]]
     for name in classes:
         numbers = [metrics.get(headline.logged_for(name)) for headline in columns]

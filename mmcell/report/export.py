@@ -48,8 +48,8 @@ def export_results(
         InputError: If results and json do not fit, or a file cannot be written.
     """
     images = ImageSet.load(images_json)
-    where, results = open_results(results)
-    return TARGETS[target](images, images.found(results, score_thr, where), Path(out_dir))
+    where, opened = open_results(results)
+    return TARGETS[target](images, images.found(opened, score_thr, where), Path(out_dir))
 
 
 def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -20,7 +21,7 @@ from mmcell.report.scalars import VAL_CHARTS, Points, Run
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 GRID = '#dddddd'
 #: Line of each run: all colours solid, then dashed, then dotted.
-_STYLES = [{'color': colour, 'linestyle': line} for line in ('-', '--', ':') for colour in COLOURS]
+_STYLES: list[Any] = [{'color': colour, 'linestyle': line} for line in ('-', '--', ':') for colour in COLOURS]
 _DASHES = {'-': 'none', '--': '7 3', ':': '2 3'}
 #: The colours by the names that they have in the page's style sheet, which has others for dark screens.
 _VARIABLES = {GRID: 'var(--line)'} | {colour: f'var(--s{number})' for number, colour in enumerate(COLOURS)}
@@ -115,7 +116,7 @@ def to_svg(figure: Figure, title: str) -> str:
     """The figure for a page: letters as text, colours by the page's names, the same bytes for the same runs."""
     content = io.StringIO()
     metadata = {'Title': title, **dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))}
-    options = {'svg.hashsalt': 'mmcell', 'svg.fonttype': 'none', 'font.sans-serif': ['DejaVu Sans']}
+    options: Any = {'svg.hashsalt': 'mmcell', 'svg.fonttype': 'none', 'font.sans-serif': ['DejaVu Sans']}
     with matplotlib.rc_context(options):
         figure.savefig(content, format='svg', transparent=True, metadata=metadata)
     svg = content.getvalue()

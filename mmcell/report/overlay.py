@@ -172,7 +172,7 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np
 
 
 def _legend(name: str, cells: Cells, width: int) -> NDArray[np.uint8]:
-    entries = [(f'{name}: {len(cells)} cells', _INK, None)]
+    entries: list[_Entry] = [(f'{name}: {len(cells)} cells', _INK, None)]
     for label, (class_name, count) in enumerate(cells.counts().items()):
         entries.append((f'{class_name} {count}', _INK, class_colour(label)))
     return _text_block(_wrap(entries, width), width)

@@ -72,9 +72,12 @@ def write_report(
     Raises:
         InputError: If a file cannot be used.
     """
-    image_set = ImageSet.load(images or truth)
-    where, results = open_results(results)
-    found = {image['id']: cells for image, cells in image_set.found(results, where=where)}
+    source = images or truth
+    if source is None:
+        raise ValueError('truth or images is needed')
+    image_set = ImageSet.load(source)
+    where, opened = open_results(results)
+    found = {image['id']: cells for image, cells in image_set.found(opened, where=where)}
     annotated = None if truth is None else image_set.truth(truth)
     true = {} if annotated is None else {image_id: cells for image_id, cells, _ in true_cells(annotated)}
     rows = [_row(image, found[image['id']], true.get(image['id']), score_thr) for image in image_set.images]
@@ -87,7 +90,7 @@ def write_report(
     budget = int(np.clip(left * _BASE64 / max(1, len(shown)), *_IMAGE_BYTES))
     for row in shown:
         row['data']['src'] = _data_uri(image_set.read(row['image'], root), budget)
-    scores = None if annotated is None else score_results(annotated, results, found, score_thr)
+    scores = None if annotated is None else score_results(annotated, opened, found, score_thr)
     page = _render(
         title=title,
         classes=[_describe_class(label, name) for label, name in enumerate(image_set.classes)],

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mmcell.errors import InputError
 from mmcell.evaluation.headline import COMPARED
@@ -73,6 +73,6 @@ def read_entries(path: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def is_measured(value: Any) -> bool:
+def is_measured(value: Any) -> TypeGuard[float]:
     """Whether a value of a log is a number that a chart can show; beyond these bounds its arithmetic would fail."""
     return type(value) in (int, float) and (value == 0 or 1e-30 <= abs(value) <= 1e30)

@@ -101,11 +101,15 @@ class Cells:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int | slice | ArrayLike) -> Cells:
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[np.integer] | NDArray[np.bool_]) -> Cells:
         """Some of the cells: of a bool mask (N,), of indices in their order, of a slice, or one by its index."""
-        index = np.atleast_1d(np.arange(len(self))[index])
+        chosen = np.atleast_1d(np.arange(len(self))[index])
         return Cells(
-            self.masks.select(index), self.labels[index], self.scores[index], self.probabilities[index], self.classes
+            self.masks.select(chosen),
+            self.labels[chosen],
+            self.scores[chosen],
+            self.probabilities[chosen],
+            self.classes,
         )
 
     def above(self, score: float) -> Cells:

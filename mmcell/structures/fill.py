@@ -49,7 +49,7 @@ def fill_polygons(outlines: Sequence[Sequence[Polygon]], size: tuple[int, int], 
     weights = np.where(is_hole, -2, 1)[lines]
     owners, starts, ends = _where_positive(parts[lines], starts, ends, weights, size)
     owners, starts, ends = _where_positive(cells[owners], starts, ends, np.ones(len(owners), dtype=np.int64), size)
-    return Runs(starts, ends, np.searchsorted(owners, np.arange(len(outlines) + 1)), tuple(size))
+    return Runs(starts, ends, np.searchsorted(owners, np.arange(len(outlines) + 1)), (size[0], size[1]))
 
 
 def fill_circle(centre: tuple[float, float], radius: float, size: tuple[int, int]) -> Runs:
@@ -69,10 +69,10 @@ def fill_circle(centre: tuple[float, float], radius: float, size: tuple[int, int
     starts, ends = columns * height + tops, columns * height + bottoms
     owners, ones = np.zeros((2, len(starts)), dtype=np.int64)
     owners, starts, ends = _where_positive(owners, starts, ends, ones + 1, size)
-    return Runs(starts, ends, np.array([0, len(starts)]), tuple(size))
+    return Runs(starts, ends, np.array([0, len(starts)]), (height, width))
 
 
-def unite(masks: Runs, owners: NDArray[np.integer], count: int) -> Runs:
+def unite(masks: Runs, owners: NDArray[np.int64], count: int) -> Runs:
     """Join masks into `count` masks, which hold all pixels of theirs.
 
     Args:

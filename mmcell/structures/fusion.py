@@ -52,11 +52,16 @@ class Predictions:
 
         Probabilities stay only where all parts that predict anything have them, of as many classes.
         """
-        fields = ([getattr(part, name) for part in parts] for name in ('boxes', 'scores', 'labels'))
-        known = [part.probabilities for part in parts if len(part)]
-        widths = {None if probabilities is None else probabilities.shape[1] for probabilities in known}
-        probabilities = np.concatenate(known) if len(widths) == 1 and None not in widths else None
-        return cls(*map(np.concatenate, fields), Runs.cat([part.masks for part in parts]), probabilities)
+        filled = [part for part in parts if len(part)]
+        known = [part.probabilities for part in filled if part.probabilities is not None]
+        alike = len(known) == len(filled) and len({probabilities.shape[1] for probabilities in known}) == 1
+        return cls(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            Runs.cat([part.masks for part in parts]),
+            np.concatenate(known) if alike else None,
+        )
 
 
 def fuse(
@@ -93,16 +98,16 @@ def fuse(
     Raises:
         ValueError: If there is no member, the images differ in size, or the weights do not fit.
     """
-    weights = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
+    votes = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not len(members) or len({tuple(member.masks.size) for member in members}) > 1:
         raise ValueError('members must be predictions of one image')
-    if weights.shape != (len(members),) or not (np.isfinite(weights) & (weights > 0)).all():
-        raise ValueError(f'{len(members)} weights greater than 0 are needed, not {weights.tolist()}')
+    if votes.shape != (len(members),) or not (np.isfinite(votes) & (votes > 0)).all():
+        raise ValueError(f'{len(members)} weights greater than 0 are needed, not {votes.tolist()}')
     found = Predictions.cat(members)
     owners = np.repeat(np.arange(len(members)), [len(member) for member in members])
     filled = np.flatnonzero(found.masks.areas)
     found, owners = found.select(filled), owners[filled]
-    weighted = found.scores * weights[owners]
+    weighted = found.scores * votes[owners]
     # Sorted once, so that places are ranks.
     order = np.argsort(-weighted, kind='stable')
     found, owners, weighted = found.select(order), owners[order], weighted[order]
@@ -112,7 +117,7 @@ def fuse(
     if method == 'nms':
         fused = found.select(unsuppressed(len(found), better, worse))
     elif method == 'wbf':
-        fused = _average(found, weights[owners], weights.sum(), _cluster(owners, better, worse, ious))
+        fused = _average(found, votes[owners], votes.sum(), _cluster(owners, better, worse, ious))
     else:
         raise ValueError(f'method must be wbf or nms, not {method}')
     return fused.select(np.argsort(-fused.scores, kind='stable'))
@@ -145,7 +150,7 @@ def _average(
     _, best = np.unique(clusters, return_index=True)
     weighted = found.scores * weights
     shares = vote_shares(weighted, clusters)
-    boxes = np.stack([np.bincount(clusters, shares * side) for side in found.boxes.T], axis=1)
+    boxes = np.stack([np.bincount(clusters, shares * side) for side in found.boxes.T], axis=1, dtype=np.float64)
     scores = np.bincount(clusters, weighted) / total
     masks = majority_masks(found.masks, shares, clusters)
     probabilities = None

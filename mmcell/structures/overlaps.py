@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,9 @@ def _sort(masks: Runs) -> _Sorted:
     return masks.starts[order], masks.ends[order], masks.owners[order]
 
 
-def _meet(runs: _Sorted, others: _Sorted, side: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _meet(
+    runs: _Sorted, others: _Sorted, side: Literal['left', 'right']
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each run the range of the others that begin within it; 'right' leaves out those that begin where it does."""
     low = np.searchsorted(others[0], runs[0], side=side)
     return low, np.maximum(low, np.searchsorted(others[0], runs[1], side='left'))

@@ -59,5 +59,11 @@ def keep_largest_parts(masks: Runs) -> Runs:
     order = np.lexsort([-areas, pieces.part_owners])
     largest = order[np.unique(pieces.part_owners, return_index=True)[1]]
     kept = np.isin(pieces.parts, largest)
-    fields = (pieces.owners, pieces.columns, pieces.tops, pieces.bottoms)
-    return join_columns(*(field[kept] for field in fields), len(masks), masks.size)
+    return join_columns(
+        pieces.owners[kept],
+        pieces.columns[kept],
+        pieces.tops[kept],
+        pieces.bottoms[kept],
+        len(masks),
+        masks.size,
+    )

@@ -102,25 +102,26 @@ def resolve(
     if way in ('votes', 'fused'):
         probabilities = voted if probabilities is None else _mean(probabilities, groups, scores, len(kept))
         weights, found = scores, masks.select(kept)
-        scores, labels = 1 - voted[:, -1], probabilities[:, :-1].argmax(axis=1)
+        cell_scores, cell_labels = 1 - voted[:, -1], probabilities[:, :-1].argmax(axis=1)
         if way == 'fused':
             member = np.flatnonzero(groups >= 0)
             shares = vote_shares(weights[member], groups[member])
             found = majority_masks(masks.select(member), shares, groups[member])
     else:
         probabilities = voted if probabilities is None else probabilities[kept]
-        found, scores, labels = masks.select(kept), scores[kept], labels[kept]
+        found, cell_scores, cell_labels = masks.select(kept), scores[kept], labels[kept]
     if way != 'score':
-        order = np.argsort(-scores, kind='stable')
+        order = np.argsort(-cell_scores, kind='stable')
         kept, trimmed = take_once(found.select(order), max_taken)
         kept = order[kept]
-        found, scores, labels, probabilities = found.select(kept), scores[kept], labels[kept], probabilities[kept]
+        found, probabilities = found.select(kept), probabilities[kept]
+        cell_scores, cell_labels = cell_scores[kept], cell_labels[kept]
     if parts == 'largest':
         cut = np.flatnonzero(trimmed.areas < found.areas)
         places = np.arange(len(trimmed))
         places[cut] = len(trimmed) + np.arange(len(cut))
         trimmed = Runs.cat([trimmed, keep_largest_parts(trimmed.select(cut))]).select(places)
-    return Cells(trimmed, labels, scores, probabilities, tuple(classes))
+    return Cells(trimmed, cell_labels, cell_scores, probabilities, tuple(classes))
 
 
 def take_once(masks: Runs, max_taken: float = 1.0) -> tuple[NDArray[np.int64], Runs]:
@@ -139,7 +140,8 @@ def take_once(masks: Runs, max_taken: float = 1.0) -> tuple[NDArray[np.int64], R
     edges, places = _unique(np.concatenate([masks.starts, masks.ends]))
     lengths = np.diff(edges)
     # The pieces between edges that each run is made of.
-    spans = Runs(*np.split(places, 2), masks.offsets, masks.size)
+    first, last = np.split(places, 2)
+    spans = Runs(first, last, masks.offsets, masks.size)
     changes = np.bincount(spans.starts, minlength=len(edges)) - np.bincount(spans.ends, minlength=len(edges))
     shared = np.concatenate([[0], np.cumsum(np.cumsum(changes)[:-1] > 1)])[: len(edges)]
     owners, areas, counts = masks.owners, masks.areas, spans.areas

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import cv2
 import numpy as np
@@ -207,7 +207,7 @@ def encode_label_map(plane: NDArray[np.integer]) -> Instances:
     return Instances(ids, runs.boxes, runs.areas, runs.encode())
 
 
-def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
+def decode(rles: Sequence[RLE] | Sequence[dict[str, Any]], size: tuple[int, int]) -> Runs:
     """Find the runs of many RLE masks of one image.
 
     Args:
@@ -217,7 +217,7 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
     Raises:
         ValueError: If a mask has another size, or counts that are malformed or do not cover the image.
     """
-    size = tuple(size)
+    size = (size[0], size[1])
     try:
         for i, rle in enumerate(rles):
             if tuple(rle['size']) != size:
@@ -235,7 +235,7 @@ def decode(rles: Sequence[RLE], size: tuple[int, int]) -> Runs:
     before = np.concatenate([[0], total])[offsets]
     covered = np.diff(before)
     if (covered != size[0] * size[1]).any():
-        i = np.argmax(covered != size[0] * size[1])
+        i = int(np.argmax(covered != size[0] * size[1]))
         raise ValueError(f'mask {i} has counts for {covered[i]} pixels, the image has {size[0] * size[1]}')
     ends = total - np.repeat(before[:-1], np.diff(offsets))
     filled = np.flatnonzero(foregrounds)
@@ -270,8 +270,8 @@ def compress(rle: RLE) -> RLE:
     return rle if isinstance(rle['counts'], (str, bytes)) else RLE(size=rle['size'], counts=_text(rle).decode())
 
 
-def _text(rle: RLE) -> bytes:
-    counts = rle['counts']
+def _text(rle: RLE | dict[str, Any]) -> bytes:
+    counts: Any = rle['counts']
     if isinstance(counts, str):
         return counts.encode()
     if isinstance(counts, list):

@@ -49,7 +49,7 @@ def sample_instances(
             value, offset = values[part], offsets[part]
             xs = [x[None, :, :, None] for x in _axis(boxes[part, 0], boxes[part, 2], columns, across, width)]
             ys = [y[:, None, :, :, None] for y in _axis(boxes[part, 1], boxes[part, 3], rows, down, height)]
-            sampled = 0
+            sampled = boxes.new_zeros(())
             for y, y_weight in (ys[:2], ys[2:]):
                 for x, x_weight in (xs[:2], xs[2:]):
                     pixel = flat.index_select(0, (offset + y * width + x).reshape(-1))

@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mmcell.structures.rle import Runs
 
+#: Owner, column, top and bottom of each piece of a run, all (K,).
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
 # Pixels that are listed at once.
 _CHUNK = 2**22
 
@@ -38,7 +41,7 @@ def clip(runs: Runs, windows: ArrayLike) -> Runs:
     return join_columns(*pieces, len(runs), runs.size)
 
 
-def split_columns(runs: Runs) -> tuple[NDArray[np.int64], ...]:
+def split_columns(runs: Runs) -> Columns:
     """Split runs at the columns of the image: owners, columns, tops and bottoms, all (K,), in the order of the runs."""
     height = runs.size[0]
     left, right = runs.starts // height, (runs.ends - 1) // height
@@ -73,7 +76,7 @@ def box_bitmaps(runs: Runs) -> Iterator[NDArray[np.bool_]]:
             yield bitmap
 
 
-def _cut(runs: Runs, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+def _cut(runs: Runs, windows: NDArray[np.int64]) -> Columns:
     """Split runs at the columns and cut them to windows, (N, 4): owners, columns, tops and bottoms, all (K,)."""
     owners, columns, tops, bottoms = split_columns(runs)
     x1, y1, x2, y2 = windows[owners].T
@@ -95,4 +98,4 @@ def join_columns(
     apart = (starts[1:] != ends[:-1]) | (owners[1:] != owners[:-1])
     first, last = np.ones((2, len(starts)), dtype=bool)
     first[1:], last[:-1] = apart, apart
-    return Runs(starts[first], ends[last], np.searchsorted(owners[first], np.arange(count + 1)), tuple(size))
+    return Runs(starts[first], ends[last], np.searchsorted(owners[first], np.arange(count + 1)), (size[0], size[1]))

@@ -74,7 +74,7 @@ def _parts(windows: NDArray[np.integer]) -> NDArray[np.floating]:
 def _is_near(boxes: NDArray[np.floating], parts: NDArray[np.floating], slack: float) -> NDArray[np.bool_]:
     """Whether the centre of each box lies in its part or no further than `slack` outside, both (N, 4)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centres >= parts[:, :2] - slack) & (centres <= parts[:, 2:] + slack)).all(axis=1)
+    return np.all((centres >= parts[:, :2] - slack) & (centres <= parts[:, 2:] + slack), axis=1)
 
 
 def _inner(windows: NDArray[np.integer], margin: float) -> NDArray[np.floating]:
@@ -86,7 +86,7 @@ def _inner(windows: NDArray[np.integer], margin: float) -> NDArray[np.floating]:
 
 def _within(boxes: NDArray[np.floating], windows: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Whether each box lies strictly inside its window, both (N, 4)."""
-    return ((boxes[:, :2] > windows[:, :2]) & (boxes[:, 2:] < windows[:, 2:])).all(axis=1)
+    return np.all((boxes[:, :2] > windows[:, :2]) & (boxes[:, 2:] < windows[:, 2:]), axis=1)
 
 
 def _is_seen_whole(boxes: NDArray[np.floating], inner: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,14 @@ def _write_image(path: Path, image: np.ndarray) -> None:
     _write_tiff(path, np.concatenate([image, opaque], 2), 'rgb', extrasamples=['unassalpha'])
 
 
-def _write_tiff(path: Path, pixels: np.ndarray, photometric: str, **options: list[str]) -> None:
+def _write_tiff(path: Path, pixels: np.ndarray, photometric: str, extrasamples: Sequence[str] | None = None) -> None:
     # No metadata: nothing but the pixels decides the bytes.
-    tifffile.imwrite(path, pixels, photometric=photometric, compression='lzw', metadata=None, software=False, **options)
+    tifffile.imwrite(
+        path,
+        pixels,
+        photometric=photometric,
+        compression='lzw',
+        metadata=None,
+        software=False,
+        extrasamples=extrasamples,
+    )

@@ -89,9 +89,9 @@ class CopyPasteCells(BaseTransform):
         for name, value in (('max_cells', max_cells), ('sources', sources)):
             if value < 1:
                 raise ValueError(f'{name} must be at least 1, not {value}')
-        for name, value in (('prob', prob), ('max_covered', max_covered)):
-            if not 0 <= value <= 1:
-                raise ValueError(f'{name} must be between 0 and 1, not {value}')
+        for name, share in (('prob', prob), ('max_covered', max_covered)):
+            if not 0 <= share <= 1:
+                raise ValueError(f'{name} must be between 0 and 1, not {share}')
         if feather < 0:
             raise ValueError(f'feather must be at least 0, not {feather}')
         self.classes = tuple(classes)
@@ -124,8 +124,8 @@ class CopyPasteCells(BaseTransform):
             return []
         if self._holders is None or self._holders[0] is not dataset:
             wanted = set(self.classes)
-            holders = [i for i in range(len(dataset)) if not wanted.isdisjoint(dataset.get_cat_ids(i))]
-            self._holders = dataset, np.array(holders, dtype=np.int64)
+            found = [i for i in range(len(dataset)) if not wanted.isdisjoint(dataset.get_cat_ids(i))]
+            self._holders = dataset, np.array(found, dtype=np.int64)
         holders = self._holders[1]
         return np.random.choice(holders, self.sources).tolist() if len(holders) else []
 
@@ -141,7 +141,7 @@ class CopyPasteCells(BaseTransform):
         chosen, orientations, places = self._draw(len(cells))
         canvas = _Canvas(results, self.max_covered)
         # All are cut out before the first is pasted: the image may be its own source.
-        patches = [self._cut(*cells[k], orientation) for k, orientation in zip(chosen, orientations)]
+        patches = [self._cut(cells[k][0], cells[k][1], orientation) for k, orientation in zip(chosen, orientations)]
         for k, (pixels, mask), tries in zip(chosen, patches, places):
             source, i = cells[k]
             canvas.paste(pixels, mask, self._alpha(mask), source['gt_bboxes_labels'][i], tries)
@@ -211,7 +211,7 @@ class _Canvas:
             return
         for y, x in (places * room).astype(int):
             window = slice(y, y + mask.shape[0]), slice(x, x + mask.shape[1])
-            below = self.planes[(slice(None), *window)]
+            below = self.planes[:, window[0], window[1]]
             hidden = self._hidden(below[:, mask])
             if (hidden > self.spare).any():
                 continue

@@ -124,16 +124,9 @@ class NormalizeStain(BaseTransform):
             raise ValueError(f'max_pixels must be at least 1, not {max_pixels}')
         if max_gain < 1:
             raise ValueError(f'max_gain must be at least 1, not {max_gain}')
-        reference = REFERENCE
-        if target is not None:
-            reference = estimate_stains(read_image(target)[..., ::-1], max_pixels)
-            if reference is None:
-                raise InputError(
-                    target, 'does not tell its stains', 'choose an image with plenty of H&E stained tissue'
-                )
         self.method = method
         self.target = target
-        self.reference = reference
+        self.reference = REFERENCE if target is None else _read_stains(target, max_pixels)
         self.max_pixels = max_pixels
         self.max_gain = max_gain
 
@@ -153,3 +146,10 @@ class NormalizeStain(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(method={self.method!r}, max_pixels={self.max_pixels}, max_gain={self.max_gain})'
+
+
+def _read_stains(target: str, max_pixels: int) -> Stains:
+    stains = estimate_stains(read_image(target)[..., ::-1], max_pixels)
+    if stains is None:
+        raise InputError(target, 'does not tell its stains', 'choose an image with plenty of H&E stained tissue')
+    return stains
