@@ -12,7 +12,7 @@ config=configs/demo/mask_rcnn_synthetic.py
 out=build/demo
 sample=data/samples/tissue.png  # purple-stained tissue, CC0
 
-heading() { printf '\n=== %s\n' "$*"; }
+heading() { echo "=== $*"; }
 
 # Otherwise a checkpoint or a picture of an earlier demo could pass for one of this.
 rm -rf "$out"
@@ -43,8 +43,6 @@ pictures=("$out"/val/overlays/*)
 cat <<END
 real cells   $out/cells/overlays/$(basename "$sample"), counted in $out/cells/counts.csv
 pictures     ${pictures[0]} and ${#pictures[@]} in all
-metrics      $out/val/metrics.json
 submission   $out/submission/test-results.zip
-checkpoint   $checkpoint
 next         python tools/report.py $out/val/val-results.json --truth $out/data/annotations/val.json --runs $out/run --out $out/report.html
 END

@@ -132,8 +132,8 @@ def infer(
         if not outputs.count and not found:
             raise_all(errors)
         outputs.finish(describe_model(config, checkpoint), model.found_threshold, keep=bool(errors))
-    lines = [line, *found, *(f'wrote {out / name}' for name in (RESULTS_NAME, IMAGES_NAME, COUNTS_NAME, TABLE_NAME))]
-    lines.append(f'wrote {outputs.count} pictures to {out / PICTURES_NAME}')
+    files = ', '.join((RESULTS_NAME, IMAGES_NAME, COUNTS_NAME, TABLE_NAME))
+    lines = [line, *found, f'wrote {files} to {out}', f'wrote {outputs.count} pictures to {out / PICTURES_NAME}']
     lines.append(f'file names in images.json are relative to {root}')
     if renamed := [f'{readable(old)} as {new}' for old, new in zip(found_names, names) if new != old]:
         more = f' and {len(renamed) - 1} more' if len(renamed) > 1 else ''

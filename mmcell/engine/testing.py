@@ -82,7 +82,8 @@ def test(
     lines = []
     if is_main_process():
         if format_only:
-            lines += [f'wrote {path}' for path in write_submission(results, images_json, out)]
+            names = ' and '.join(path.name for path in write_submission(results, images_json, out))
+            lines += [f'wrote {names} to {out}']
             write_record(out / RESULTS_NAME, describe_model(config, checkpoint), found)
         else:
             name = f'{split}-results.json'
@@ -93,7 +94,7 @@ def test(
             write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
             categories = sorted(read_coco(images_json)['categories'], key=lambda category: category['id'])
             lines += [format_scores(metrics, [category['name'] for category in categories])]
-            lines += [f'wrote {out / name}' for name in (name, METRICS_NAME)]
+            lines += [f'wrote {name} and {METRICS_NAME} to {out}']
         if show_dir is not None:
             score_thr, line = choose_threshold(score_thr, found)
             lines += [line, *_draw(config, results, images_json, Path(show_dir), score_thr)]

@@ -21,7 +21,7 @@ from mmcell.report.console import format_scores
 #: Steps whose mean is the loss that is shown.
 WINDOW = 50
 #: Seconds between two lines where there is no terminal to draw a bar on.
-PAUSE = 60.0
+PAUSE = 300.0
 
 
 class _Bar:
@@ -32,16 +32,15 @@ class _Bar:
         total: Steps in all.
         done: Steps that an earlier run has done.
         unit: What a step is.
-        stays: Whether the bar is left on the terminal when all is done.
     """
 
-    def __init__(self, doing: str, total: int, done: int = 0, unit: str = 'step', stays: bool = True) -> None:
+    def __init__(self, doing: str, total: int, done: int = 0, unit: str = 'step') -> None:
         self._doing, self._total, self._first, self._unit = doing, total, done, unit
         self._done, self._start = done, time.monotonic()
         self._next = self._start + PAUSE
         # Smoothed over the whole run: validations belong to the time that is left.
         self._bar = tqdm(
-            total=total, initial=done, desc=doing, unit=unit, leave=stays, smoothing=0, file=sys.stderr, disable=None
+            total=total, initial=done, desc=doing, unit=unit, leave=False, smoothing=0, file=sys.stderr, disable=None
         )
 
     def update(self, **numbers: float) -> None:
@@ -96,7 +95,7 @@ class ProgressHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """A second bar, for as long as the validation takes."""
-        self._open('val', 'validating', len(runner.val_dataloader), unit='batch', stays=False)
+        self._open('val', 'validating', len(runner.val_dataloader), unit='batch')
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         """One batch more."""
@@ -151,8 +150,8 @@ class ProgressHook(Hook):
             classes: Sequence[str] = runner.val_dataloader.dataset.metainfo.get('classes', ())
             lines += ['', f'{when}{several}:', format_scores(best, classes), '']
         kept = find_kept(runner.work_dir)
-        lines += [f'wrote {path}' for path in kept]
-        lines += [f'wrote {_relative(Path(runner.log_dir))}/ (log, curves)']
+        log = _relative(Path(runner.log_dir))
+        lines += [f'wrote {", ".join(path.name for path in kept)} to {log.parent}, log and curves to {log.name}/ in it']
         return [*lines, *(f'next: {suggest(path)}' for path in kept[:1])]
 
     def _open(self, name: str, *arguments: Any, **settings: Any) -> None:
