@@ -25,7 +25,7 @@ def to_results(image_id: int, prediction: Mapping[str, Any], category_ids: Seque
     Args:
         image_id: The image's id in the annotation file.
         prediction: `bboxes` (N, 4) as x1, y1, x2, y2 in pixels, `scores` (N,), `labels` (N,) from 0, and, where masks
-            were predicted, `masks`: N RLE dicts, or a bool array of shape (N, H, W) as the stock mask head gives.
+            were predicted, `masks`: N RLE dicts, or a bool array of shape (N, H, W) as MMDetection's mask head gives.
             Tensors or arrays. Where the model gives them, `probabilities` (N, C + 1), the last of none of the classes.
         category_ids: The category id of each label.
 

@@ -15,13 +15,13 @@ from mmcell.io.images import read_image
 class LoadCellImage(BaseTransform):
     """Load an image as :func:`mmcell.io.images.read_image` does.
 
-    Stock `LoadImageFromFile` reads through OpenCV, which refuses or rescales several kinds of TIFF, drops alpha and
-    takes red for blue where the file stores them swapped.
+    MMDetection's `LoadImageFromFile` reads through OpenCV, which refuses or rescales several kinds of TIFF, drops alpha
+    and takes red for blue where the file stores them swapped.
 
     Required keys: img_path, channel_order (optional, 'rgb').
 
     Added keys: img (uint8, (H, W, 3), BGR as everywhere in MMDetection), img_shape, ori_shape, scale_factor (1, 1):
-    stock leaves the last to Resize, so that a detector cannot predict from a pipeline without one.
+    MMDetection leaves the last to Resize, so that a detector cannot predict from a pipeline without one.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:

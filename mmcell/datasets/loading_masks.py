@@ -20,8 +20,8 @@ from mmcell.structures.rle import decode
 class LoadCellAnnotations(LoadAnnotations):
     """Load boxes, labels and masks; the masks as :class:`LabelMapMasks`, painted straight from the annotations' RLE.
 
-    Boxes, labels and ignore flags are those of stock ``LoadAnnotations``, and so is the treatment of polygons and of
-    masks that are neither: a cell without a usable mask is ignored.
+    Boxes, labels and ignore flags are those of MMDetection's ``LoadAnnotations``, and so is the treatment of polygons
+    and of masks that are neither: a cell without a usable mask is ignored.
 
     Geometric transforms leave a cell that lost its last pixel in place, empty, and mmdet drops cells by box only. To
     let it go with its label and box, and to have boxes that fit what is left, use both of

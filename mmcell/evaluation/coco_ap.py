@@ -1,7 +1,7 @@
 """COCO average precision for images that hold up to a thousand instances.
 
-Stock metrics mix limits in one row: mAP at 100 detections an image, AP50 at the largest limit. Here every number
-carries its limit in its name, and is read from the precision array by us, so that both backends give the same.
+MMDetection's metrics mix limits in one row: mAP at 100 detections an image, AP50 at the largest limit. Here every
+number carries its limit in its name, and is read from the precision array by us, so that both backends give the same.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ _CHUNK = 1 << 18
 
 @MODELS.register_module()
 class BoxedRLEMaskHead(FCNMaskHead):
-    """Stock's mask head with the same parameters, losses and masks, for images of a thousand cells.
+    """MMDetection's mask head with the same parameters, losses and masks, for images of a thousand cells.
 
-    Stock pastes N masks into an N x H x W canvas, 4 GB for 1000 cells on 2000 x 2000 pixels, and its metric encodes
-    each full frame. Here each mask is pasted into its own box only, many boxes together, and leaves as COCO RLE in
-    ``results.masks``, a list. The RLE are byte for byte those of stock's CPU paste; stock's GPU paste also fills pixels
-    more than one pixel outside the box, which large masks reach at thresholds below 0.5.
+    MMDetection pastes N masks into an N x H x W canvas, 4 GB for 1000 cells on 2000 x 2000 pixels, and its metric
+    encodes each full frame. Here each mask is pasted into its own box only, many boxes together, and leaves as COCO RLE
+    in ``results.masks``, a list. The RLE are byte for byte those of MMDetection's CPU paste; its GPU paste also fills
+    pixels more than one pixel outside the box, which large masks reach at thresholds below 0.5.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class BoxedRLEMaskHead(FCNMaskHead):
 
         Args:
             mask_preds: Logits of each image, (n, num_classes, h, w).
-            results_list: Detections of each image; their boxes are rescaled in place, as stock does.
+            results_list: Detections of each image; their boxes are rescaled in place, as MMDetection does.
             batch_img_metas: Their meta data.
             rcnn_test_cfg: Of which ``mask_thr_binary`` is read.
             rescale: Whether masks and boxes are wanted at the size of the original image.
@@ -64,7 +64,7 @@ class BoxedRLEMaskHead(FCNMaskHead):
             `results_list`, each with ``masks``: a list of n COCO RLE dicts.
 
         Raises:
-            InputError: If ``mask_thr_binary`` is negative, stock's sign for soft masks, which RLE cannot hold.
+            InputError: If ``mask_thr_binary`` is negative, MMDetection's sign for soft masks, which RLE cannot hold.
         """
         if rcnn_test_cfg.mask_thr_binary < 0:
             raise InputError(
@@ -77,7 +77,7 @@ class BoxedRLEMaskHead(FCNMaskHead):
         )
         for results in results_list:
             if not len(results):
-                results.masks = []  # stock gives an image without detections a tensor
+                results.masks = []  # MMDetection gives an image without detections a tensor
         return results_list
 
     def _predict_by_feat_single(
@@ -122,7 +122,7 @@ def paste_and_encode(masks: Tensor, boxes: Tensor, size: tuple[int, int], thresh
     """
     if not len(boxes):
         return []
-    # As stock: the pixels that the box touches and one more on each side, inside the image.
+    # As MMDetection: the pixels that the box touches and one more on each side, inside the image.
     first = (boxes[:, :2].floor() - 1).clamp(min=0).long()
     extent = (torch.minimum(boxes[:, 2:].ceil() + 1, boxes.new_tensor(size[::-1])).long() - first).clamp(min=0)
     corners, extents = torch.stack([first, extent]).cpu().numpy()

@@ -135,7 +135,7 @@ class EnsembleDetector(DetectorWrapper):
 
 
 def _predictions(found: InstanceData, size: tuple[int, int]) -> Predictions:
-    masks = found.masks if len(found) else []  # stock gives a batch without detections tensors
+    masks = found.masks if len(found) else []  # MMDetection gives a batch without detections tensors
     if not isinstance(masks, list):
         raise InputError(
             'model.detectors', 'have a mask head that gives bitmaps', 'set the type BoxedRLEMaskHead for it'

@@ -162,7 +162,7 @@ class TiledDetector(DetectorWrapper):
         results = [sample.pred_instances for sample in self.detector.predict(inputs, samples, rescale=True)]
         for instances in results:
             if not len(instances):
-                instances.masks = []  # stock gives a batch without detections tensors
+                instances.masks = []  # MMDetection gives a batch without detections tensors
             elif not isinstance(instances.masks, list):
                 raise InputError(
                     'model.detector', 'has a mask head that gives bitmaps', 'set the type BoxedRLEMaskHead for it'

@@ -16,7 +16,7 @@ from mmcell.structures.rle import Runs, decode
 
 @VISUALIZERS.register_module()
 class CellVisualizer(DetLocalVisualizer):
-    """Stock's visualizer that also draws masks held as RLE or as label maps, without a bitmap for each.
+    """MMDetection's visualizer that also draws masks held as RLE or as label maps, without a bitmap for each.
 
     Args: those of :class:`mmdet.visualization.DetLocalVisualizer`.
     """
@@ -28,12 +28,12 @@ class CellVisualizer(DetLocalVisualizer):
         classes: list[str] | None,
         palette: list[tuple] | None,
     ) -> NDArray[np.uint8]:
-        """Draw masks first, then boxes and texts as stock does.
+        """Draw masks first, then boxes and texts as MMDetection does.
 
         Args:
             image: (H, W, 3) RGB.
-            instances: With ``masks`` as a list of COCO RLE of the image's size, as :class:`LabelMapMasks`, or as stock
-                takes them.
+            instances: With ``masks`` as a list of COCO RLE of the image's size, as :class:`LabelMapMasks`, or as
+                MMDetection takes them.
             classes: Name of each class.
             palette: Colour of each class.
 

@@ -1,4 +1,4 @@
-"""Masks of BoxedRLEMaskHead against stock's full-frame paste and pycocotools' encoding."""
+"""Masks of BoxedRLEMaskHead against MMDetection's full-frame paste and pycocotools' encoding."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ HEAD = dict(num_convs=1, in_channels=4, conv_out_channels=4, num_classes=3)
 
 
 def heads(**kwargs):
-    """Stock's head and ours with the same weights."""
+    """MMDetection's head and ours with the same weights."""
     torch.manual_seed(0)
     stock = FCNMaskHead(**HEAD, **kwargs)
     ours = MODELS.build(dict(type='BoxedRLEMaskHead', **HEAD, **kwargs))
@@ -98,7 +98,7 @@ def test_probabilities_are_taken_as_they_are():
 
 
 def test_a_box_outside_the_image_has_an_empty_mask():
-    # Rescaled boxes may lie a little outside; stock fails on one that lies outside altogether.
+    # Rescaled boxes may lie a little outside; MMDetection fails on one that lies outside altogether.
     _, ours = heads()
     boxes = torch.tensor([[70.0, 10, 80, 20], [-20, 5, -10, 9]])
     meta = dict(ori_shape=(50, 60), scale_factor=(1.0, 1.0))

@@ -80,7 +80,7 @@ def test_identity_init_keeps_the_features_of_a_checkpoint(tmp_path, position):
 
 
 def test_identity_init_starts_anew_only_without_a_checkpoint(tmp_path):
-    """Stock's rule for all convolutions leaves the identity alone; trained attention is loaded."""
+    """MMDetection's rule for all convolutions leaves the identity alone; trained attention is loaded."""
     torch.manual_seed(0)
     model = build(identity_init=True)
     model.init_weights()

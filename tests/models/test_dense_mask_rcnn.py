@@ -81,7 +81,7 @@ def scope():
 
 @pytest.fixture(params=['plain', 'cascade', 'plain, every part', 'cascade, every part'])
 def models(scope, request):
-    """Stock's model and one with our mask head and assigner, or all that our configs have, of the same weights."""
+    """MMDetection's model and one with our mask head and assigner, or all of our parts, with the same weights."""
     config = Config.fromstring(CONFIG + (CASCADE if 'cascade' in request.param else ''), '.py').model
     torch.manual_seed(0)
     stock = MODELS.build(copy.deepcopy(config))
@@ -110,7 +110,7 @@ def _use_every_part(config):
 
 @pytest.fixture
 def samples(scope, shared_data):
-    """One real crop with its cells, loaded our way and stock's, resized and flipped."""
+    """One real crop with its cells, loaded our way and MMDetection's, resized and flipped."""
     folder = shared_data / 'consep' / 'train' / 'tile02_crop1'
     if not folder.is_dir():
         pytest.skip(f'no {folder}')
@@ -162,7 +162,7 @@ def test_a_test_pass_has_the_same_results(models, samples):
     predictions = []
     for model, sample in zip(models, samples):
         model.eval()
-        # Test pipelines do not flip: stock's cascade would turn the masks back, with a slice that torch refuses.
+        # Test pipelines do not flip: MMDetection's cascade would turn the masks back, with a slice that torch refuses.
         sample['data_samples'].set_metainfo(dict(flip=False))
         predictions.append(model.test_step(pseudo_collate([sample]))[0].pred_instances)
     ours, stock = predictions

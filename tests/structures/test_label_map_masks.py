@@ -49,7 +49,7 @@ shapes = st.tuples(st.integers(1, 40), st.integers(1, 40))
 
 
 def assert_same(actual, expected):
-    """The same masks in the same order; `expected` is stock's answer."""
+    """The same masks in the same order; `expected` is MMDetection's answer."""
     assert isinstance(actual, LabelMapMasks)
     assert (actual.height, actual.width, len(actual)) == (expected.height, expected.width, len(expected))
     assert actual.planes.dtype == np.int32

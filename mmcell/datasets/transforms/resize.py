@@ -12,10 +12,10 @@ from mmdet.registry import TRANSFORMS
 class ChainedResize(Resize):
     """:class:`mmdet.datasets.transforms.Resize` that may follow another one.
 
-    Stock Resize overwrites `scale_factor` with its own; behind another resize, predictions would be scaled back by the
-    last step only. Here the factors multiply.
+    MMDetection's Resize overwrites `scale_factor` with its own; behind another resize, predictions would be scaled back
+    by the last step only. Here the factors multiply.
 
-    Args: those of stock Resize.
+    Args: those of MMDetection's Resize.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
