@@ -2,13 +2,13 @@
 IN_ENV := @tools/setup.sh
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-slow lint clean help
+.PHONY: demo test test-slow coverage docs lint clean help
 
 demo:
 	$(IN_ENV) tools/demo.sh
 
 # Tests work on small tensors: with a thread for each core of a large machine they only get slower.
-test test-slow: export OMP_NUM_THREADS ?= 2
+test test-slow coverage: export OMP_NUM_THREADS ?= 2
 
 test: lint
 	@tools/browser.sh
@@ -16,6 +16,14 @@ test: lint
 
 test-slow:
 	$(IN_ENV) python -m pytest -m slow
+
+coverage:
+	$(IN_ENV) sh -c 'coverage run -m pytest -m "not slow"; coverage combine -q; coverage report'
+
+# In an environment of its own: it needs no torch.
+docs:
+	@test -x build/docs-venv/bin/mkdocs || { python3 -m venv build/docs-venv && build/docs-venv/bin/pip install -q -r requirements-docs.txt; }
+	NO_MKDOCS_2_WARNING=1 build/docs-venv/bin/mkdocs build --strict
 
 lint:
 	$(IN_ENV) ruff check
@@ -30,6 +38,8 @@ help:
 	@echo 'make demo        synthetic cells: convert, train, test, submission, pictures'
 	@echo 'make test        lint, then the tests that take less than ten seconds each'
 	@echo 'make test-slow   the other tests'
+	@echo 'make coverage    the fast tests, and which lines they ran'
+	@echo 'make docs        the documentation site, in build/site'
 	@echo 'make lint        ruff check, ruff format --check'
 	@echo 'make clean       remove build/ and caches; the environment and work_dirs/ stay'
 	@echo

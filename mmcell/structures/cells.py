@@ -27,18 +27,19 @@ NO_CLASS = 'none of these'
 class Cells:
     """The N cells of one image, of C classes. No pixel lies in two of them, and each has at least one.
 
-    Made by :func:`mmcell.structures.resolve.resolve` from results, or from a label map:
+    Made by :func:`mmcell.structures.resolve.resolve` from results, or from a label map.
 
-    >>> plane = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
-    >>> cells = Cells.from_label_map(plane, [0, 1], ('epithelial', 'lymphocyte'), scores=[0.9, 0.6])
-    >>> len(cells), cells.size, cells.counts()
-    (2, (2, 4), {'epithelial': 1, 'lymphocyte': 1})
-    >>> cells.boxes.tolist()
-    [[0, 0, 2, 2], [3, 0, 4, 2]]
-    >>> cells.above(0.7).label_map().tolist()
-    [[1, 1, 0, 0], [1, 1, 0, 0]]
-    >>> [outline.wkt for outline in cells[cells.labels == 1].outlines()]
-    ['POLYGON ((3 0, 4 0, 4 2, 3 2, 3 0))']
+    Examples:
+        >>> plane = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
+        >>> cells = Cells.from_label_map(plane, [0, 1], ('epithelial', 'lymphocyte'), scores=[0.9, 0.6])
+        >>> len(cells), cells.size, cells.counts()
+        (2, (2, 4), {'epithelial': 1, 'lymphocyte': 1})
+        >>> cells.boxes.tolist()
+        [[0, 0, 2, 2], [3, 0, 4, 2]]
+        >>> cells.above(0.7).label_map().tolist()
+        [[1, 1, 0, 0], [1, 1, 0, 0]]
+        >>> [outline.wkt for outline in cells[cells.labels == 1].outlines()]
+        ['POLYGON ((3 0, 4 0, 4 2, 3 2, 3 0))']
 
     Masks are held as runs, so what is held grows with the outlines' length and not with the image: cells of a region of
     a slide are the same class on a large `size`.
@@ -224,11 +225,13 @@ class Cells:
             colours: Red, green and blue of each class, 0 to 255; without them QuPath chooses.
             measurements: Further numbers, N of each, beside the score and the probabilities.
 
-        >>> cells = Cells.from_label_map(np.eye(2, dtype=int), [0], ('a', 'b'))
-        >>> feature = cells.to_geojson()['features'][0]
-        >>> feature['geometry']['type'], feature['properties']['classification'], feature['properties']['measurements']
-        ('MultiPolygon', {'name': 'a'}, {'score': 1.0, 'probability: a': 1.0, 'probability: b': 0.0, \
-'probability: none of these': 0.0})
+        Examples:
+            >>> cells = Cells.from_label_map(np.eye(2, dtype=int), [0], ('a', 'b'))
+            >>> feature = cells.to_geojson()['features'][0]
+            >>> feature['geometry']['type'], feature['properties']['classification']
+            ('MultiPolygon', {'name': 'a'})
+            >>> feature['properties']['measurements']
+            {'score': 1.0, 'probability: a': 1.0, 'probability: b': 0.0, 'probability: none of these': 0.0}
         """
         columns = {'score': self.scores, **self.named_probabilities(), **(measurements or {})}
         rows = zip(*(np.asarray(column).tolist() for column in columns.values()))
