@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run, score
+from mmcell.cli.command import Parser, mpp, run, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,13 +15,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Write the weights of a checkpoint to mmcell/weights/NAME.safetensors, in half precision and without pickle, '
         'with what is to be known of them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
         'python tools/publish_model.py work_dirs/consep/epoch_300.pth consep data/cell/annotations/trainval.json '
-        '--score-thr 0.6 --facts mpp=0.25',
+        '--score-thr 0.6 --mpp 0.25',
     )
     parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
     parser.add_argument('name', metavar='NAME', help='name of the model; its config is configs/models/NAME.py')
     parser.add_argument('annotations', metavar='JSON', help='annotation file that it was trained on')
     parser.add_argument(
         '--score-thr', type=score, help='score from which cells are counted (default: what val found in the training)'
+    )
+    parser.add_argument(
+        '--mpp',
+        type=mpp,
+        metavar='MICRONS',
+        help='microns per pixel of the images that it was trained on (default: what tools/convert.py recorded)',
     )
     parser.add_argument(
         '--facts', nargs='+', action=DictAction, metavar='KEY=VALUE', help='what else is to be known of the model'
@@ -31,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.engine.publish import publish
 
-    print(*publish(args.checkpoint, args.name, args.annotations, args.score_thr, args.facts or {}), sep='\n')
+    lines = publish(
+        args.checkpoint, args.name, args.annotations, score_thr=args.score_thr, mpp=args.mpp, facts=args.facts
+    )
+    print('\n'.join(lines))
 
 
 if __name__ == '__main__':

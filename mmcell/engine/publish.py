@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from mmcell.coco.threshold import THRESHOLD_KEY, threshold_of
 from mmcell.engine.predictor import load_model
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, save_safetensors
-from mmcell.io.files import read_bytes, read_json, write_bytes
+from mmcell.io.files import digest_file, read_json, write_bytes
 from mmcell.io.shipped import CONFIGS, SUMS, WEIGHTS, read_sums
 
 #: What a clone should carry at most for one model, bytes.
@@ -23,19 +22,26 @@ MAX_WEIGHTS = 16 << 20
 
 
 def publish(
-    checkpoint: str | Path, name: str, annotations: str | Path, score_thr: float | None, facts: Mapping[str, Any]
+    checkpoint: str | Path,
+    name: str,
+    annotations: str | Path,
+    *,
+    score_thr: float | None = None,
+    mpp: float | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Write the weights of a checkpoint to `mmcell/weights/` in half precision, and their SHA-256 beside them.
 
     The weights are those that a test of the checkpoint would take: averaged ones, if the training averaged. With them
-    are written the names of the classes and the score threshold, as `facts` have none of these, and what they were
-    trained by: the config, how long, and on what.
+    are written the names of the classes, the score threshold and microns per pixel, and what they were trained by: the
+    config, how long, and on what.
 
     Args:
         checkpoint: What training wrote.
         name: Name of the model; its config is `configs/models/NAME.py`.
         annotations: The annotation file that it was trained on.
         score_thr: The score from which cells are counted; None for what the training found on val.
+        mpp: Microns per pixel of what it was trained on; None for what the training recorded, if it did.
         facts: What else is to be known of the model, ready for JSON.
 
     Returns:
@@ -56,6 +62,7 @@ def publish(
     if not (meta.get('dataset_meta') or {}).get('classes'):
         raise InputError(checkpoint, 'names no classes', 'take a checkpoint that training wrote')
     model = load_model(config, checkpoint, 'cpu')
+    mpp = model.mpp if mpp is None else mpp
     content = read_json(annotations)
     if category_names(content) != model.classes:
         problem = f'has the classes {", ".join(category_names(content))}, not {", ".join(model.classes)}'
@@ -67,19 +74,21 @@ def publish(
         problem = f'needs {size / (1 << 20):.1f} MB in half precision'
         raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_WEIGHTS >> 20}')
     known = {
-        'dataset_meta': {'classes': model.classes} | ({} if model.mpp is None else {'mpp': model.mpp}),
+        'dataset_meta': {'classes': model.classes} | ({} if mpp is None else {'mpp': mpp}),
         THRESHOLD_KEY: found,
         'config': f'configs/models/{config.name}',
         'epoch': meta.get('epoch'),
         'steps': meta.get('iter'),
         'images': len(content['images']),
         'cells': len(content['annotations']),
-        'annotations_sha256': hashlib.sha256(read_bytes(annotations)).hexdigest(),
+        'annotations_sha256': digest_file(annotations),
         'mmcell_version': mmcell.__version__,
     }
     # Checkpoints of others may not say how long they were trained; then the facts may.
-    save_safetensors(path, state, {**facts, **{key: value for key, value in known.items() if value is not None}})
-    digest = hashlib.sha256(read_bytes(path)).hexdigest()
+    save_safetensors(
+        path, state, {**(facts or {}), **{key: value for key, value in known.items() if value is not None}}
+    )
+    digest = digest_file(path)
     sums = sorted({**read_sums(), name: digest}.items())
     write_bytes(WEIGHTS / SUMS, ''.join(f'{one}  {each}.safetensors\n' for each, one in sums).encode())
     return [f'wrote {path}: {path.stat().st_size / (1 << 20):.1f} MB, SHA-256 {digest}', f'wrote {WEIGHTS / SUMS}']

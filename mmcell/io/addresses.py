@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, digest_file, locked, read_json
+from mmcell.io.shipped import find_weights, read_sums
 
 #: Seconds without a word of the other side after which it is given up.
 TIMEOUT = 15
@@ -46,8 +47,8 @@ def locate(address: str | Path, check: Callable[[Path], None] | None = None) -> 
     the hash each time; another one in a folder of its own address, so that two `best.pth` are not mixed up.
 
     Args:
-        address: A path, or an address: `file://`, `http://`, `https://`, `torchvision://` (or `modelzoo://`),
-            `open-mmlab://` (or `openmmlab://`), `mmcls://`.
+        address: A path, the name of a model that comes with mmcell, or an address: `file://`, `http://`, `https://`,
+            `torchvision://` (or `modelzoo://`), `open-mmlab://` (or `openmmlab://`), `mmcls://`.
         check: Called with what was fetched before it is kept; raises :class:`InputError` if that is of no use.
 
     Raises:
@@ -55,7 +56,9 @@ def locate(address: str | Path, check: Callable[[Path], None] | None = None) -> 
     """
     scheme = scheme_of(address)
     if not scheme:
-        return Path(address).expanduser()
+        path = Path(address).expanduser()
+        named = str(address) in read_sums() and not path.exists()
+        return find_weights(str(address)) if named else path
     address = str(address)
     if scheme == 'file':
         parts = urlsplit(address)

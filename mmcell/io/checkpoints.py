@@ -28,7 +28,7 @@ from mmcell.errors import InputError
 from mmcell.io.addresses import locate, strip_classifier
 from mmcell.io.files import check_file, digest_file, write_bytes
 from mmcell.io.pickles import check_pickle
-from mmcell.io.shipped import find_weights, read_sums
+from mmcell.io.shipped import read_sums
 
 #: The entry of a safetensors header that holds our facts: it may hold texts only, so they are JSON.
 _FACTS = 'mmcell'
@@ -68,16 +68,13 @@ def load_checkpoint(address: str | Path, map_location: Any = 'cpu', mmap: bool =
     """Read what torch or mmengine saved: tensors, numbers, texts and mmengine's log histories; or `.safetensors`.
 
     Args:
-        address: The checkpoint: a path, the name of a model that comes with mmcell, or an address as
-            :func:`mmcell.io.addresses.locate` takes them.
+        address: The checkpoint: a path, a name or an address as :func:`mmcell.io.addresses.locate` takes them.
         map_location: See :func:`torch.load`.
         mmap: Leave tensors in the file until they are used: to see only names and shapes takes no time then.
 
     Raises:
         InputError: If it cannot be fetched, is no checkpoint, is broken, or holds any other kind of object.
     """
-    if str(address) in read_sums() and not Path(address).exists():
-        return _read_safetensors(find_weights(str(address)), map_location)
     path = locate(address, _check_fetched)
     if path.suffix == '.safetensors':
         return strip_classifier(address, _read_safetensors(path, map_location))
@@ -180,6 +177,8 @@ def fingerprint(path: str | Path) -> str:
     Raises:
         InputError: If it is no checkpoint file, or is broken.
     """
+    if Path(path).suffix == '.safetensors':
+        return digest_file(path)[:16]
     check_checkpoint(path)
     with Path(path).open('rb') as file:
         if not zipfile.is_zipfile(file):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from mmcell.errors import InputError
-from mmcell.io.files import read_bytes
+from mmcell.io.files import digest_file
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 #: The configs, where an installed package has them too.
@@ -42,7 +41,7 @@ def find_weights(name: str) -> Path:
     """
     find_config(name)
     path = WEIGHTS / f'{name}.safetensors'
-    found, expected = hashlib.sha256(read_bytes(path)).hexdigest(), read_sums()[name]
+    found, expected = digest_file(path), read_sums()[name]
     if found != expected:
         problem = f'is not the file that comes with mmcell (SHA-256 {found[:12]}… instead of {expected[:12]}…)'
         raise InputError(path, problem, 'restore it, or install mmcell again')

@@ -52,14 +52,13 @@ def weights(tmp_path, monkeypatch):
 
 
 def test_a_model_by_name(network, checkpoint, annotations, weights, tool):
-    arguments = (checkpoint, 'nuclei', annotations, '--score-thr', 0.55, '--facts', 'mpp=0.5', 'note=H&E')
+    arguments = (checkpoint, 'nuclei', annotations, '--score-thr', 0.55, '--mpp', 0.5, '--facts', 'note=H&E')
     outcome = tool('publish_model', *arguments)
     assert outcome.status == 0 and outcome.out.startswith(f'wrote {weights}/nuclei.safetensors: '), outcome
     assert sorted(path.name for path in weights.iterdir()) == ['SHA256SUMS', 'nuclei.safetensors']
     assert load_checkpoint('nuclei')['meta'] == {
-        'mpp': 0.5,
         'note': 'H&E',
-        'dataset_meta': {'classes': ['nucleus']},
+        'dataset_meta': {'classes': ['nucleus'], 'mpp': 0.5},
         'score_thr': 0.55,
         'config': 'configs/models/nuclei.py',
         'epoch': 9,
@@ -70,13 +69,13 @@ def test_a_model_by_name(network, checkpoint, annotations, weights, tool):
         'mmcell_version': mmcell.__version__,
     }
     model = mmcell.load_model('nuclei', device='cpu')
-    assert (model.classes, model.score_thr) == (('nucleus',), 0.55)
+    assert (model.classes, model.score_thr, model.mpp) == (('nucleus',), 0.55, 0.5)
     loaded = model.network.state_dict()
     for name, value in network.state_dict().items():
         assert loaded[name].dtype == value.dtype
         assert loaded[name].equal(value.half().float() if value.is_floating_point() else value), name
     # Again, by the same name: nothing else changes, and the threshold is that of the training.
-    publish(checkpoint, 'nuclei', annotations, None, {})
+    publish(checkpoint, 'nuclei', annotations)
     assert shipped.read_sums().keys() == {'nuclei'} and load_checkpoint('nuclei')['meta']['score_thr'] == 0.4
 
 
@@ -98,10 +97,10 @@ def test_what_is_refused(checkpoint, annotations, weights, change, problem):
     change(content)
     torch.save(content, checkpoint)
     with pytest.raises(InputError, match=problem):
-        publish(checkpoint, 'nuclei', annotations, None, {})
+        publish(checkpoint, 'nuclei', annotations)
     assert not weights.exists()
 
 
 def test_a_name_without_a_config(checkpoint, annotations):
     with pytest.raises(InputError, match=r'models/tumour\.py: does not exist; .* a name from consep, nuclei'):
-        publish(checkpoint, 'tumour', annotations, None, {})
+        publish(checkpoint, 'tumour', annotations)

@@ -7,7 +7,9 @@ import torch
 
 from mmcell.errors import InputError
 from mmcell.io import shipped
-from mmcell.io.checkpoints import load_checkpoint, save_safetensors
+from mmcell.io.addresses import locate
+from mmcell.io.checkpoints import fingerprint, load_checkpoint, save_safetensors
+from mmcell.io.files import digest_file
 from mmcell.io.shipped import find_config, find_weights, read_sums
 
 STATE = {'weight': torch.arange(6.0).half().reshape(2, 3), 'steps': torch.tensor(7)}
@@ -33,6 +35,10 @@ def test_a_checkpoint_like_any_other(weights, by_name):
     assert content['meta'] == FACTS and content['state_dict'].keys() == STATE.keys()
     for name, value in STATE.items():
         assert content['state_dict'][name].dtype == value.dtype and content['state_dict'][name].equal(value)
+
+
+def test_its_file_and_fingerprint(weights):
+    assert locate('consep') == weights and fingerprint(locate('consep')) == digest_file(weights)[:16]
 
 
 def test_a_file_of_that_name_comes_first(weights, tmp_path, monkeypatch):
@@ -85,6 +91,6 @@ def test_what_we_ship(name):
     content = load_checkpoint(name)
     facts = content['meta']
     assert facts['config'] == f'configs/models/{name}.py' and 0 < facts['score_thr'] < 1
-    assert facts['dataset_meta']['classes'] and facts['steps'] > 0 and facts['mpp'] > 0
+    assert facts['dataset_meta']['classes'] and facts['steps'] > 0
     kinds = {value.dtype for value in content['state_dict'].values()}
     assert kinds == {torch.float16, torch.int64}
