@@ -24,8 +24,9 @@ from mmcell.converters.base import ImageRecord, Layout, TestImage
 from mmcell.converters.listing import find_unread, list_names
 from mmcell.converters.split import explain_empty_val, split_folds, split_names
 from mmcell.errors import InputError, raise_all
-from mmcell.io.files import current_umask, remove_leftovers, replace_folder, write_bytes, write_json
+from mmcell.io.files import current_umask, relative_name, remove_leftovers, replace_folder, write_bytes, write_json
 from mmcell.io.images import ChannelOrder
+from mmcell.io.output_names import readable
 from mmcell.structures.rle import decode
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
@@ -196,6 +197,14 @@ def _owns_pixels(out: Path) -> bool:
 def _read(layout: Layout, name: str) -> ImageRecord | InputError:
     try:
         record = layout.read(name)
+        try:
+            relative_name(record.file_name)
+        except ValueError:
+            problem, cure = (
+                'has a name that the json cannot hold',
+                'rename it, with letters of UTF-8 and no backslashes',
+            )
+            raise InputError(layout.source / record.file_name, problem, cure) from None
         # As what will be written of it: what holds for every layout, whatever it was read from.
         document = _annotated({name: record}, [name], layout, 'rgb')
         raise_first(layout.source / record.file_name, find_problems(document, training=True))
@@ -296,7 +305,10 @@ def _dataset(
     images: list[dict], annotations: list[dict], layout: Layout, channel_order: ChannelOrder
 ) -> dict[str, Any]:
     return {
-        'info': {'description': f'converted by mmcell from {layout.source.name}', 'channel_order': channel_order},
+        'info': {
+            'description': f'converted by mmcell from {readable(layout.source.name)}',
+            'channel_order': channel_order,
+        },
         'categories': [{'id': number, 'name': name} for number, name in enumerate(layout.class_names, start=1)],
         'images': images,
         'annotations': annotations,

@@ -26,7 +26,7 @@ from mmcell.structures.rle import Runs, find_box_runs
 
 #: Types of shapes with an area, and how many points each has.
 _KINDS = {
-    'polygon': range(2**31),
+    'polygon': range(3, 2**31),
     'rectangle': (2, 4),
     'oriented_rectangle': (4,),
     'rotation': (4,),
@@ -197,6 +197,9 @@ def _shapes(path: Path, content: Mapping[str, Any], notes: Counter[str]) -> Iter
             points = to_points(shape.get('points'))
         except ValueError as error:
             raise InputError(path, f'has {name} with {error}', _SAVE_AGAIN) from None
+        if len(points) < _KINDS[kind][0]:
+            notes['shapes have fewer points than they need and are left out'] += 1
+            continue
         if len(points) not in _KINDS[kind]:
             raise InputError(path, f'has {name}, a {kind} of {len(points)} points', _SAVE_AGAIN)
         if isinstance(shape.get('flags'), Mapping) and any(shape['flags'].values()):

@@ -11,6 +11,7 @@ from mmcell.converters.base import ImageRecord
 from mmcell.converters.convert import Conversion
 from mmcell.converters.listing import list_names
 from mmcell.io.images import ChannelOrder
+from mmcell.io.output_names import readable
 
 #: Cells below this area in pixels are most often specks of an annotation tool.
 SMALL_AREA = 10
@@ -46,7 +47,8 @@ def summarise(conversion: Conversion, channel_order: ChannelOrder = 'rgb') -> st
     if crowds:
         lines.append(f'crowd regions     {crowds}, ignored in training and scoring')
     lines += [f'warning: {warning}' for warning in [*conversion.warnings, *_warnings(conversion, channel_order)]]
-    return '\n'.join(lines)
+    # Names of files may hold bytes that are no UTF-8.
+    return readable('\n'.join(lines))
 
 
 def cell_count(record: ImageRecord) -> int:

@@ -13,7 +13,9 @@ import pytest
 import tifffile
 from scipy.io import savemat
 
+from mmcell.coco.schema import find_problems, read_coco
 from mmcell.converters.base import layout_names
+from mmcell.io.images import read_size
 
 SIZE = (24, 30)
 SQUARE = [[4, 4], [12, 4], [12, 12], [4, 12]]
@@ -223,3 +225,40 @@ def test_seven_names_keep_the_types_of_consep_apart(tmp_path, converted):
         'healthy',
         'endothelial',
     }
+
+
+NAMES = [b'caf\xe9', b'a\nb', b'a b ', b'a\\..\\b', b'\x1b[31m', b'x' * 200]
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_what_is_written_can_be_read(layout, source, tool, tmp_path, name):
+    """Names that other systems give: converted so that all our readers take them, or refused."""
+    for folder, folders_, files in os.walk(os.fsencode(source), topdown=False):
+        for old in (*files, *folders_):
+            stem, dot, rest = old.partition(b'.')
+            if stem in (b'a', b'a_masks'):
+                new = name + stem[1:] + dot + rest
+                os.rename(os.path.join(folder, old), os.path.join(folder, new))  # noqa: PTH104, PTH118 (bytes)
+    if layout == 'coco':
+        path = source / 'annotations' / 'all.json'
+        path.write_text(path.read_text().replace('"a.png"', json.dumps(f'{os.fsdecode(name)}.png')))
+    outcome = tool('convert', layout, source, '--out', tmp_path / 'out', '--workers', 1)
+    if outcome.status == 2:
+        lines = [line for line in outcome.err.splitlines() if not line.startswith('reading')]
+        assert len(lines) == 1 and '; ' in lines[0] and not (tmp_path / 'out').exists()
+        return
+    assert outcome.status == 0
+    document = read_coco(tmp_path / 'out' / 'annotations' / 'trainval.json', ('bbox', 'segmentation'))
+    assert not list(find_problems(document, training=True))
+    for image in document['images']:
+        assert read_size(tmp_path / 'out' / 'images' / image['file_name']) == SIZE
+
+
+def test_a_source_whose_name_is_no_utf_8(tmp_path, tool):
+    source = tmp_path / os.fsdecode(b'caf\xe9')
+    class_tiff(source)
+    (source / os.fsdecode(b'\xff.txt')).touch()
+    outcome = tool('convert', 'class_tiff', source, '--out', tmp_path / 'out', '--workers', 1)
+    assert outcome.status == 0 and '1 files of the source are not read: ?.txt' in outcome.out
+    document = read_coco(tmp_path / 'out' / 'annotations' / 'trainval.json')
+    assert document['info']['description'].isprintable()

@@ -116,6 +116,9 @@ def test_what_is_left_out_is_counted(write, source, converted, same_cells):
         shape([[3, 3], [5, 5], [6, 6]], 'linestrip'),
         shape(corners(1, 9, 5, 15), label='__ignore__'),
         shape([[3, 3], [5, 5]]),
+        shape([[3, 3]], 'rectangle'),
+        shape([[3, 3]], 'circle'),
+        shape([]),
     )
     result = converted('labelme', source)
     assert same_cells(result.cells()['a.png'], [(1, 0, box(1, 1, 5, 5))])
@@ -124,7 +127,7 @@ def test_what_is_left_out_is_counted(write, source, converted, same_cells):
         '1 shapes are labelled __ignore__',
         '1 cells are there twice',
         '1 shapes have flags, which are not read',
-        '1 annotations hold no pixel',
+        '4 shapes have fewer points than they need',
     ):
         assert f'warning: {line}' in result.printed
 
@@ -180,7 +183,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
         ([shape([[1, 1], [5, 1e300], [3, 3]])], {}, 'shape 1 with a coordinate that is no pixel'),
         ([shape([[1, 1], ['5', 5], [3, 3]])], {}, 'shape 1 with an outline that is no list of points'),
         ([shape(None)], {}, 'shape 1 with an outline that is no list of points'),
-        ([shape([[1, 1]], 'rectangle')], {}, 'shape 1, a rectangle of 1 points'),
+        ([shape([[1, 1]] * 3, 'rectangle')], {}, 'shape 1, a rectangle of 3 points'),
         ([shape([[1, 1]], 'star')], {}, "shape 1 of the type 'star'"),
         ([shape([[1, 1]], ['polygon'])], {}, 'shape 1 of the type'),
         ([shape(corners(1, 1, 5, 5), label=None), shape(corners(1, 1, 5, 5))], {}, 'shape 1 without a class'),

@@ -59,6 +59,16 @@ def test_scale_factors_multiply(height, width):
     assert results['scale_factor'] == pytest.approx((new_width / width, new_height / height), rel=1e-12)
 
 
+@pytest.mark.parametrize('size', [(1, 2500), (2500, 1), (3, 9000), (1, 1), (1, 1400)])
+def test_strips_keep_a_pixel(size):
+    before = sample(*size)
+    results = ChainedResize(scale=(1333, 800), keep_ratio=True)(LimitLongEdge(1024)(dict(before)))
+    height, width = results['img_shape']
+    assert results['img'].shape == (height, width, 3) and results['gt_masks'].masks.shape == (2, height, width)
+    assert min(height, width) >= 1 and max(height, width) <= 1333
+    assert results['scale_factor'] == pytest.approx((width / size[1], height / size[0]), rel=1e-12)
+
+
 @pytest.mark.parametrize('seed', range(5))
 def test_random_brightness(seed):
     before = sample(9, 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import mmcv
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
 
@@ -15,6 +16,8 @@ class ChainedResize(Resize):
     MMDetection's Resize overwrites `scale_factor` with its own; behind another resize, predictions would be scaled back
     by the last step only. Here the factors multiply.
 
+    A strip, of which that one would leave no pixel in one direction and then fail, keeps one.
+
     Args: those of MMDetection's Resize.
     """
 
@@ -25,6 +28,23 @@ class ChainedResize(Resize):
         own = results['scale_factor']
         results['scale_factor'] = (before[0] * own[0], before[1] * own[1])
         return results
+
+    def _resize_img(self, results: dict[str, Any]) -> None:
+        height, width = results['img'].shape[:2]
+        size = mmcv.rescale_size((width, height), results['scale'])
+        if not self.keep_ratio or min(size) > 0:
+            super()._resize_img(results)
+            return
+        size = max(size[0], 1), max(size[1], 1)
+        results['img'] = mmcv.imresize(results['img'], size, interpolation=self.interpolation, backend=self.backend)
+        results['img_shape'] = size[::-1]
+        results['scale_factor'] = size[0] / width, size[1] / height
+        results['keep_ratio'] = self.keep_ratio
+
+    def _resize_masks(self, results: dict[str, Any]) -> None:
+        # As large as the image is now; MMDetection works it out once more.
+        if results.get('gt_masks') is not None:
+            results['gt_masks'] = results['gt_masks'].resize(results['img_shape'])
 
 
 @TRANSFORMS.register_module()
