@@ -294,7 +294,7 @@ def relative_name(name: Any) -> PurePosixPath:
 
 
 def names_in_json(names: Sequence[str]) -> list[str]:
-    """Names that :func:`relative_name` takes as they are: those of files, with `%XX` for bytes that it refuses.
+    r"""Names that :func:`relative_name` takes as they are: those of files, with `%XX` for bytes that it refuses.
 
     Linux allows bytes that are no UTF-8 and backslashes in names; JSON holds no such bytes, and elsewhere a backslash
     stands between folders. A name that has some gets an escape for each, for control characters and for `%`.

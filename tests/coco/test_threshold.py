@@ -1,15 +1,8 @@
-import doctest
-
 import pytest
 
-from mmcell.coco import threshold
 from mmcell.coco.threshold import choose_threshold, recorded_threshold, threshold_of, write_record
 from mmcell.errors import InputError
 from mmcell.io.files import write_json
-
-
-def test_doctests():
-    assert doctest.testmod(threshold).failed == 0
 
 
 def test_what_is_given_counts():

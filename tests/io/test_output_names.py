@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import unicodedata
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell.io import output_names
 from mmcell.io.output_names import MAX_BYTES, readable, unique_stems
 
 #: Few letters, so that names clash: parts that join to the same, endings, case, a composed and a decomposed letter.
@@ -20,10 +18,6 @@ PATHS = st.lists(PARTS, min_size=1, max_size=3).map('/'.join)
 
 def folded(name: str) -> str:
     return unicodedata.normalize('NFC', name).casefold()
-
-
-def test_doctest():
-    assert doctest.testmod(output_names).failed == 0
 
 
 @given(st.lists(PATHS, max_size=12), st.randoms())

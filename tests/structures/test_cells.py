@@ -1,6 +1,5 @@
 """What was found in one image."""
 
-import doctest
 import json
 import tracemalloc
 
@@ -10,7 +9,6 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmcell.structures import cells as module
 from mmcell.structures.cells import Cells
 from mmcell.structures.rle import find_runs
 from mmcell.structures.run_geometry import place
@@ -148,8 +146,3 @@ def test_cells_of_a_slide_are_painted_window_by_window():
 def test_labels_that_do_not_fit():
     with pytest.raises(ValueError, match='1 masks need as many labels'):
         Cells.from_label_map(np.eye(2, dtype=int), [0, 1], CLASSES)
-
-
-def test_examples_of_the_docstrings_run():
-    outcome = doctest.testmod(module)
-    assert outcome.failed == 0 and outcome.attempted > 5
