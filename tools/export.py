@@ -1,4 +1,4 @@
-"""Carry results into other tools."""
+"""Write cells for QuPath, as tables, or as label maps."""
 
 from __future__ import annotations
 

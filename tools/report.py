@@ -1,4 +1,4 @@
-"""Write a page that shows results."""
+"""Write one HTML page that shows results."""
 
 from __future__ import annotations
 

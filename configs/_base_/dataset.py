@@ -4,7 +4,7 @@ dataset_type = 'CellDataset'
 _crop_size = 768  # side in pixels of what the configs that train on crops see
 _rare_classes = [2, 3]  # labels that some configs show more often
 
-# The pieces of the pipelines. An experiment says anew which one it changes, then puts them together as below.
+# The pieces of the pipelines. An experiment redefines the one that it changes, then puts them together as below.
 _load_image = [dict(type='LoadCellImage')]
 _load_cells = [dict(type='LoadCellAnnotations', with_bbox=True, with_mask=True)]
 # The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.

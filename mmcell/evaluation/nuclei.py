@@ -94,7 +94,7 @@ def detection_f1(overlap: Overlap, num_classes: int, radius: float = RADIUS) -> 
     F_d = 2 TP / (2 TP + FP_d + FN_d), and for a class F_c = 2 TP_c / (2 TP_c + 2 FP_c + 2 FN_c + FP_d + FN_d), where
     TP_c are pairs of that class on both sides, FP_c and FN_c pairs where only the prediction or only the truth has it,
     FP_d and FN_d unpaired cells of that class. The paper's formula adds TN_c, pairs of other classes, to TP_c; its
-    authors' `compute_stats.py`, whence the published numbers, counts none of them, and neither do we.
+    authors' `compute_stats.py`, which made the published numbers, counts none of them, and neither do we.
 
     The smallest total is taken over all pairs, near or far, as there, which takes memory for all of them. In images of
     more than :data:`MAX_DISTANCES` pairs (some 5,000 true and 5,000 predicted cells), which the literature does not

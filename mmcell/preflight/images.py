@@ -43,7 +43,7 @@ def check_images(
         sizes: Of every image, see :func:`read_sizes`.
     """
     images = list(images)
-    missing, lies, errors = [], [], []
+    missing, wrong, errors = [], [], []
     for image in images:
         path = folder / image['file_name']
         found, said = sizes[path], (image['height'], image['width'])
@@ -52,11 +52,11 @@ def check_images(
         elif isinstance(found, InputError):
             errors.append(found)
         elif tuple(found) != said:
-            lies.append((path, found, said))
-    if lies:
-        path, found, said = lies[0]
+            wrong.append((path, found, said))
+    if wrong:
+        path, found, said = wrong[0]
         problem = (
-            f'lies about the size of {len(lies)} of {len(images)} images, first {path}: {found[1]} x {found[0]} '
+            f'has the wrong size for {len(wrong)} of {len(images)} images, first {path}: {found[1]} x {found[0]} '
             f'pixels, not {said[1]} x {said[0]}'
         )
         errors.insert(0, InputError(ann_file, problem, 'restore the images, or convert the data again'))

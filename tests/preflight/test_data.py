@@ -110,7 +110,7 @@ def test_images(config, data, edit):
     )
     height, width = tifffile.imread(paths[1]).shape[:2]
     assert lie == (
-        f'{train}: lies about the size of 1 of 5 images, first {paths[1]}: {width} x {height} pixels, not {width} x '
+        f'{train}: has the wrong size for 1 of 5 images, first {paths[1]}: {width} x {height} pixels, not {width} x '
         f'{height + 2}; restore the images, or convert the data again'
     )
     assert broken.startswith(f'{paths[2]}: cannot be read as TIFF')

@@ -57,8 +57,8 @@ def test_swapped_and_shared(blue, data, tool, edit):
     )
     # It has another size now, which both files that list it say.
     assert [line.split(': ')[2] for line in outcome.err.splitlines()] == [
-        'lies about the size of 1 of 5 images, first ' + str(other),
-        'lies about the size of 1 of 6 images, first ' + str(other),
+        'has the wrong size for 1 of 5 images, first ' + str(other),
+        'has the wrong size for 1 of 6 images, first ' + str(other),
     ]
 
 
