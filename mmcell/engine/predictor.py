@@ -22,7 +22,7 @@ from mmcell.coco.cells import cells_of
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.coco.threshold import choose_threshold, threshold_of
 from mmcell.config import base_of, load_config
-from mmcell.datasets.cell_dataset import CellDataset
+from mmcell.engine.classes import dataset_meta, name_classes
 from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import load_checkpoint
@@ -48,7 +48,7 @@ def load_model(
     """Load a trained model, ready to predict: `load_model('consep')`, or `load_model(CONFIG, CKPT)`.
 
     The names of the classes and the score threshold that val found are those that training recorded in the checkpoint;
-    a checkpoint without names has those of :class:`mmcell.datasets.cell_dataset.CellDataset`.
+    those of a checkpoint without names are numbered, unless the config says them.
 
     Args:
         config: The config that the model was trained with, or one that wraps it (tiles, test-time augmentation); or the
@@ -76,10 +76,9 @@ def load_model(
         network.to(device or get_device())
     except (RuntimeError, AssertionError) as error:
         raise InputError('--device', str(error)[:200], 'choose cpu, cuda, cuda:1 …') from None
-    meta = content.get('meta', {})
-    classes = (meta.get('dataset_meta') or CellDataset.METAINFO)['classes']
+    meta, classes = content.get('meta', {}), name_classes(config, checkpoint, content)
     steps = [step for step in config.test_dataloader.dataset.pipeline if step.type not in _READING]
-    mpp = (meta.get('dataset_meta') or {}).get('mpp')
+    mpp = dataset_meta(content).get('mpp')
     return CellModel(network.eval(), steps, classes, threshold_of(meta), mpp)
 
 

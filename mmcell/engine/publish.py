@@ -11,6 +11,7 @@ import torch
 import mmcell
 from mmcell.coco.schema import category_names
 from mmcell.coco.threshold import THRESHOLD_KEY, threshold_of
+from mmcell.engine.classes import recorded_classes
 from mmcell.engine.predictor import load_model
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, save_safetensors
@@ -55,17 +56,18 @@ def publish(
     if not config.is_file():
         known = ', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))
         raise InputError(config, 'does not exist', f'write it first, or choose a name from {known}')
-    meta = load_checkpoint(checkpoint, mmap=True).get('meta', {})
+    content = load_checkpoint(checkpoint, mmap=True)
+    meta = content.get('meta', {})
     found = threshold_of(meta) if score_thr is None else score_thr
     if found is None:
         raise InputError(checkpoint, 'holds no score threshold', 'give one that was found on folds: --score-thr')
-    if not (meta.get('dataset_meta') or {}).get('classes'):
+    if recorded_classes(content) is None:
         raise InputError(checkpoint, 'names no classes', 'take a checkpoint that training wrote')
     model = load_model(config, checkpoint, 'cpu')
     mpp = model.mpp if mpp is None else mpp
-    content = read_json(annotations)
-    if category_names(content) != model.classes:
-        problem = f'has the classes {", ".join(category_names(content))}, not {", ".join(model.classes)}'
+    truth = read_json(annotations)
+    if category_names(truth) != model.classes:
+        problem = f'has the classes {", ".join(category_names(truth))}, not {", ".join(model.classes)}'
         raise InputError(annotations, problem, 'give the file that the model was trained on')
     state = {key: _halve(checkpoint, key, value) for key, value in model.network.state_dict().items()}
     path = WEIGHTS / f'{name}.safetensors'
@@ -79,8 +81,8 @@ def publish(
         'config': f'configs/models/{config.name}',
         'epoch': meta.get('epoch'),
         'steps': meta.get('iter'),
-        'images': len(content['images']),
-        'cells': len(content['annotations']),
+        'images': len(truth['images']),
+        'cells': len(truth['annotations']),
         'annotations_sha256': digest_file(annotations),
         'mmcell_version': mmcell.__version__,
     }

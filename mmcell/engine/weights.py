@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmcell.config import base_of, fold_of, list_bases, read_record, title
+from mmcell.engine.classes import recorded_classes
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import weights_of
 
@@ -221,14 +222,14 @@ def check_recorded_classes(
         classes: Names of the classes of the data.
 
     Returns:
-        An error if the classes come in another order, a warning if they have other names.
+        An error if the classes come in another order, a warning if they have other names or none.
     """
-    meta = content.get('meta')
-    meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
-    recorded = meta.get('classes') if isinstance(meta, Mapping) else None
-    if not isinstance(recorded, (list, tuple)) or list(recorded) == list(classes):
+    recorded = recorded_classes(content)
+    if recorded is None:
+        return [], [f'{path}: names no classes, which are taken for those of the data: {", ".join(classes)}']
+    if recorded == tuple(classes):
         return [], []
-    problem = f'learned the classes {", ".join(map(str, recorded))}, but the data have {", ".join(classes)}'
+    problem = f'learned the classes {", ".join(recorded)}, but the data have {", ".join(classes)}'
     if set(recorded) == set(classes):
         return [InputError(path, problem, 'convert the data with --classes in that order')], []
     return [], [f'{path}: {problem}']

@@ -102,6 +102,8 @@ def load_checkpoint(address: str | Path, map_location: Any = 'cpu', mmap: bool =
     if isinstance(content.get('meta'), dict):
         # mmengine would run this text as a config to see how many GPUs there were; nothing of today writes it.
         content['meta'].pop('config', None)
+    elif not torch.is_tensor(content.get('meta')):
+        content.pop('meta', None)
     return strip_classifier(address, content)
 
 

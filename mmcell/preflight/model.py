@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from mmdet.registry import MODELS
@@ -14,6 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmcell.config import title
+from mmcell.engine.classes import find_num_classes
 from mmcell.errors import InputError
 from mmcell.models.dense_roi_extractor import takes_any_layout
 from mmcell.models.timm_backbone import TimmBackbone
@@ -51,7 +51,7 @@ def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError
         classes: Names of the classes of the data.
     """
     keys = defaultdict(list)
-    for key, number in _find_num_classes(config.model, 'model'):
+    for key, number in find_num_classes(config.model):
         if number != len(classes):
             keys[number].append(key)
     errors = []
@@ -76,16 +76,3 @@ def check_layouts(config: Config, model: nn.Module) -> list[InputError]:
     problem = "reads features of TimmBackbone, which may be channels_last, with mmcv's operators, which then go wrong"
     cure = "set type='DenseRoIExtractor' for bbox_roi_extractor and mask_roi_extractor, and no deformable convolutions"
     return [InputError(title(config), problem, cure)]
-
-
-def _find_num_classes(value: Any, where: str, in_head: bool = False) -> Iterator[tuple[str, int]]:
-    """Dotted key and value of every `num_classes` of a head, but for the RPN's: it tells objects from none."""
-    if isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _find_num_classes(item, f'{where}.{index}', in_head)
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == 'num_classes' and in_head:
-                yield f'{where}.{key}', item
-            elif key not in ('rpn_head', 'semantic_head'):
-                yield from _find_num_classes(item, f'{where}.{key}', in_head or key.endswith('_head'))
