@@ -1,5 +1,8 @@
+import os
+
 # The data set that tools/convert.py wrote: data/cell/, or the folder that the environment variable MMCELL_DATA names.
-data_root = '{{$MMCELL_DATA:data/cell/}}'
+# MMEngine's own way, a variable in braces, pastes the path into this text: a quote or a backslash in it breaks that.
+data_root = os.environ.get('MMCELL_DATA') or 'data/cell/'
 dataset_type = 'CellDataset'
 _crop_size = 768  # side in pixels of what the configs that train on crops see
 _rare_classes = [2, 3]  # labels that some configs show more often

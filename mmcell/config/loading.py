@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 
 from mmcell.config import bases, runs
-from mmcell.errors import InputError, raise_all
+from mmcell.errors import InputError, raise_all, show
 
 #: What mmengine's runner and mmdet's tools read; mmengine ignores everything else without a word.
 SETTINGS = frozenset(
@@ -48,9 +47,9 @@ def load_config(
             unknown. Keys that start with an underscore are a config's own variables and always fine.
         InputErrors: If several keys are unknown.
     """
-    # mmengine announces each use of MMCELL_DATA on standard output, where tools/diff.py writes its result. A runner has
-    # a logger of its own, so this silences no run.
-    MMLogger.get_current_instance().setLevel(logging.WARNING)
+    root = os.environ.get('MMCELL_DATA', '')
+    if not root.isprintable() or '{{' in root:  # mmengine fills in what stands in braces when it reads a dumped config
+        raise InputError('MMCELL_DATA', f'{show(root)} cannot be written into a config', 'rename that folder')
     for file in (path, base):
         if file is not None and not Path(file).exists():
             raise InputError(file, 'does not exist', 'check the path')
