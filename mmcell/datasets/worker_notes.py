@@ -11,17 +11,20 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import tempfile
 import traceback
 import weakref
 from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmcell.errors import InputError
 
 _folders: set[str] = set()
+_NO_WORKERS = 'set num_workers=0 and persistent_workers=False in the dataloaders of the config'
 
 
 class WorkerNotes:
@@ -31,6 +34,8 @@ class WorkerNotes:
         maker: The notes are removed with this object, in the process that made it.
     """
 
+    _is_last = False  # whether a note was the last of this process
+
     def __init__(self, maker: object) -> None:
         self.folder = tempfile.mkdtemp(prefix='mmcell-workers-')
         _folders.add(self.folder)
@@ -39,6 +44,8 @@ class WorkerNotes:
     @contextlib.contextmanager
     def loading(self, path: str) -> Iterator[None]:
         """Within, this process loads an image; an :class:`InputError` is noted and goes on."""
+        # What torch cannot hand over, for want of shared memory, it drops, and the main process waits for ever.
+        Queue._on_queue_feeder_error = staticmethod(self._end)
         self._note({'image': path})
         try:
             yield
@@ -47,7 +54,16 @@ class WorkerNotes:
             raise
         self._note({})
 
+    def _end(self, error: Exception, batch: object) -> NoReturn:
+        """End this process, since its batch cannot be handed to the main one."""
+        cause = _find_shortage(error) or InputError('data', f'cannot be handed over ({str(error)[:100]})', _NO_WORKERS)
+        self._note({'error': [cause.where, cause.problem, cause.cure]})
+        self._is_last = True
+        os._exit(1)
+
     def _note(self, content: dict[str, Any]) -> None:
+        if self._is_last:
+            return
         with contextlib.suppress(OSError):  # a full disk, or the maker is gone: no reason to stop
             Path(self.folder, str(os.getpid())).write_text(json.dumps(content))
 
@@ -76,6 +92,8 @@ def explain(error: RuntimeError) -> InputError | None:
     for note in notes.values():
         if 'error' in note:
             return InputError(*note['error'])
+    if shortage := _find_shortage(error):
+        return shortage
     if not loaders[-1]:  # the loader has only passed on what a worker raised
         return None
     alive = {process.pid for process in multiprocessing.active_children()}
@@ -83,6 +101,20 @@ def explain(error: RuntimeError) -> InputError | None:
     problem = 'a data worker was killed while it loaded this'
     cure = 'free memory, or set num_workers=0 in the dataloader of the config to see why'
     return InputError(', '.join(images) or 'data', problem, cure)
+
+
+def _find_shortage(error: Exception) -> InputError | None:
+    """What the system ran out of, if that is what an error of torch says."""
+    text = str(error)
+    if 'Too many open files' in text:
+        return InputError('data workers', 'have too many open files', f'ulimit -n 65536, or {_NO_WORKERS}')
+    if not re.search(r'shared memory|shm|Bus error|</?torch_|No space left on device', text):
+        return None
+    free = ''
+    with contextlib.suppress(OSError):
+        free = f' ({shutil.disk_usage("/dev/shm").free >> 20} MB are free)'
+    cure = f'start the container with --shm-size=8g or --ipc=host, or {_NO_WORKERS}'
+    return InputError('/dev/shm', f'the shared memory is too small for the images of the data workers{free}', cure)
 
 
 def _read_notes() -> dict[int, dict[str, Any]]:
