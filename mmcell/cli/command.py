@@ -147,6 +147,10 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         if isinstance(error, RuntimeError) and (cause := _explain(error)) is not None:
             _report(str(cause))
             raise SystemExit(2) from None
+        if isinstance(error, ImportError) and not str(error.name).startswith('mmcell'):
+            reason = ' '.join(str(error).split())[:200]
+            _report(f'a package is missing or broken: {reason}; tools/doctor.py says which, and how to cure it')
+            raise SystemExit(2) from None
         if _is_lost_connection(error):
             _report(LOST)
         elif 'TORCHELASTIC_ERROR_FILE' in os.environ:

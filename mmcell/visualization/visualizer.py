@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette, jitter_color
+from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
@@ -18,8 +23,16 @@ from mmcell.structures.rle import Runs, decode
 class CellVisualizer(DetLocalVisualizer):
     """MMDetection's visualizer that also draws masks held as RLE or as label maps, without a bitmap for each.
 
-    Args: those of :class:`mmdet.visualization.DetLocalVisualizer`.
+    Where TensorBoard cannot be imported, a run goes on without its curves, and says so.
+
+    Args:
+        name: What the visualizer of this process is found by.
+        vis_backends: Configs of what writes the curves.
+        **kwargs: Arguments of :class:`mmdet.visualization.DetLocalVisualizer`.
     """
+
+    def __init__(self, name: str = 'visualizer', vis_backends: Sequence[Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(name, vis_backends=_without_tensorboard(vis_backends), **kwargs)
 
     def _draw_instances(
         self,
@@ -49,6 +62,23 @@ class CellVisualizer(DetLocalVisualizer):
             instances = instances.clone()
             del instances.masks
         return super()._draw_instances(image, instances, classes, palette)
+
+
+def _without_tensorboard(backends: Sequence[Any] | None) -> Sequence[Any] | None:
+    def is_it(backend: Any) -> bool:
+        return isinstance(backend, dict) and str(backend.get('type')).rpartition('.')[2] == 'TensorboardVisBackend'
+
+    if not any(map(is_it, backends or ())):
+        return backends
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except Exception as error:  # one for another protobuf raises what it likes
+        if is_main_process():
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+            text = f'no curves for TensorBoard, which cannot be imported ({reason}); pip install tensorboard'
+            warnings.warn(text, stacklevel=2)
+        return [backend for backend in backends if not is_it(backend)]
+    return backends
 
 
 def draw_runs(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mmcell
+from mmcell.cli.command import run
 from mmcell.cli.main import main
 from mmcell.engine.launch import command_line
 
@@ -47,3 +48,29 @@ def test_what_is_no_tool_is_one_line(command):
     for arguments in (('synthesise',), ('../tools/diff',), ('synthesize', '--images', 'x')):
         status, out, err = command(*arguments)
         assert status == 2 and out == '' and err.count('\n') == 1 and 'see mmcell ' in err
+
+
+@pytest.mark.parametrize(
+    ('error', 'line'),
+    [
+        (ModuleNotFoundError("No module named 'wandb'", name='wandb'), "No module named 'wandb'"),
+        (ImportError('Please run "pip install wandb"\nto install it'), 'Please run "pip install wandb" to install it'),
+    ],
+)
+def test_a_package_that_is_missing_is_one_line(capsys, error, line):
+    def fail(argv: object) -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run(fail)
+    assert stop.value.code == 2
+    cure = 'tools/doctor.py says which, and how to cure it'
+    assert capsys.readouterr().err == f'error: a package is missing or broken: {line}; {cure}\n'
+
+
+def test_a_module_of_ours_that_is_missing_is_a_bug():
+    def fail(argv: object) -> None:
+        raise ModuleNotFoundError("No module named 'mmcell.nothing'", name='mmcell.nothing')
+
+    with pytest.raises(ModuleNotFoundError):
+        run(fail)

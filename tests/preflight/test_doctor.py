@@ -37,7 +37,18 @@ def test_this_environment():
     assert rows['torch'] == ('ok', torch.__version__)
     assert rows['mmdet'] == ('ok', version('onedl-mmdetection'))
     assert rows['mmcv ops run'] == ('ok', 'on cuda' if torch.cuda.is_available() else 'on cpu')
-    assert {'python', 'numpy', 'cv2', 'pycocotools', 'tifffile', 'imagecodecs', 'memory', 'disk', 'data'} <= set(rows)
+    assert {
+        'python',
+        'numpy',
+        'cv2',
+        'pycocotools',
+        'tifffile',
+        'imagecodecs',
+        'tensorboard',
+        'memory',
+        'disk',
+        'data',
+    } <= set(rows)
     problems = [name for name, (state, _) in rows.items() if state == 'problem']
     assert status == bool(problems)
     assert ('healthy' in cures) == (not problems)

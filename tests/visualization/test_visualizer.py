@@ -1,5 +1,7 @@
 """Pictures of cells whose masks are RLE or label maps."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,13 @@ def test_no_cells():
     cells = InstanceData(masks=[], bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
     image = np.full((*SIZE, 3), 7, dtype=np.uint8)
     np.testing.assert_array_equal(visualizer._draw_instances(image, cells, None, None), image)
+
+
+def test_an_environment_without_tensorboard(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith('torch.utils.tensorboard')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'tensorboard', None)
+    backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    with pytest.warns(UserWarning, match=r'no curves for TensorBoard.*; pip install tensorboard'):
+        visualizer = CellVisualizer(vis_backends=backends, save_dir=str(tmp_path))
+    assert list(visualizer._vis_backends) == ['LocalVisBackend']
