@@ -26,6 +26,15 @@ from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint
 from mmcell.io.files import locked
 
+#: What each launcher sets in the processes that it starts, and how to start them.
+_LAUNCHERS = {
+    'pytorch': ('RANK WORLD_SIZE MASTER_ADDR MASTER_PORT', 'start it with tools/dist_train.sh or tools/dist_test.sh'),
+    'slurm': ('SLURM_PROCID SLURM_NTASKS SLURM_NODELIST', 'start it with tools/slurm_train.sh or tools/slurm_test.sh'),
+    'mpi': (
+        'OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_LOCAL_RANK OMPI_COMM_WORLD_SIZE MASTER_ADDR',
+        "start it with Open MPI's mpirun and MASTER_ADDR, or with tools/dist_train.sh or tools/slurm_train.sh",
+    ),
+}
 #: In a work folder, locked by the training that is going on in it.
 LOCK_NAME = '.training.lock'
 
@@ -37,6 +46,7 @@ def config_from(args: Namespace) -> Config:
         InputError: See :func:`load_config`, and if the fold is not there or the config shards the model and there is no
             launcher.
     """
+    check_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = load_config(args.config, args.cfg_options, args.base, args.fold)
     check_fold(config)
@@ -46,6 +56,26 @@ def config_from(args: Namespace) -> Config:
     if args.launcher != 'none' and get_device() == 'cpu':
         _join_on_cpu(config)
     return config
+
+
+def check_launcher(launcher: str) -> None:
+    """Refuse a launcher that has not launched this process, and none in one of several processes.
+
+    Raises:
+        InputError: If so.
+    """
+    if launcher == 'none':
+        count = os.environ.get('WORLD_SIZE', '1')
+        if 'TORCHELASTIC_RUN_ID' in os.environ and count != '1':
+            problem = f'would make each of the {count} processes of torchrun do all, in one folder'
+            raise InputError('--launcher none', problem, 'add --launcher pytorch, or use tools/dist_train.sh')
+        return
+    names, cure = _LAUNCHERS[launcher]
+    for name in names.split():
+        value = os.environ.get(name)
+        if value is None or (not name.endswith(('ADDR', 'NODELIST')) and not value.isdigit()):
+            problem = f'needs {name}, which {"is not set" if value is None else f"is {value[:20]!r}, no number"}'
+            raise InputError(f'--launcher {launcher}', problem, f'{cure}, or leave --launcher out')
 
 
 def _join_on_cpu(config: Config) -> None:
