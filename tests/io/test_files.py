@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmcell.io import files
-from mmcell.io.files import atomic_path, remove_leftovers, replace_folder
+from mmcell.io.files import atomic_path, locked, remove_leftovers, replace_folder
 
 
 def make(folder: Path, text: str) -> Path:
@@ -87,3 +87,40 @@ def test_names_with_the_letters_of_patterns(tmp_path):
     with atomic_path(tmp_path / 'b[1]**c.tif') as temporary:
         temporary.write_bytes(b'new')
     assert {path.name for path in tmp_path.iterdir()} == {'b[1]**c.tif', '.b1c.tmp4194301.other.tif'}
+
+
+class Busy(Exception):
+    pass
+
+
+def refuse(holder: str) -> None:
+    raise Busy(holder)
+
+
+def hold(path: Path, pipe: int) -> None:
+    """Hold a lock, in a process that has a child, until it is killed."""
+    with locked(path):
+        if not os.fork():
+            signal.pause()
+        os.write(pipe, b'x')
+        signal.pause()
+
+
+def test_a_lock_goes_with_the_process_that_holds_it(tmp_path):
+    """And not with its children, such as those that load data, which live on for a while."""
+    path = tmp_path / 'new' / 'lock'
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        os.setpgid(0, 0)
+        hold(path, writer)
+    assert os.read(reader, 1) == b'x'
+    try:
+        with pytest.raises(Busy, match=f'process {child} on '), locked(path, refuse):
+            pass
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for _ in range(2):
+            with locked(path, refuse):
+                assert path.read_text().startswith(f'process {os.getpid()} on ')
+    finally:
+        os.killpg(child, signal.SIGKILL)
