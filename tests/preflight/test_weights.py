@@ -105,7 +105,8 @@ def test_a_backbone_that_a_checkpoint_holds_needs_no_other_weights(lacks):
 def test_recorded_classes():
     content = {'meta': {'dataset_meta': {'classes': ('a', 'b')}}}
     assert check_recorded_classes('a.pth', content, ('a', 'b')) == ([], [])
-    assert check_recorded_classes('a.pth', {}, ('a', 'b')) == ([], [])
+    errors, (line,) = check_recorded_classes('a.pth', {}, ('a', 'b'))
+    assert not errors and line == 'a.pth: names no classes, which are taken for those of the data: a, b'
     (error,), _ = check_recorded_classes('a.pth', content, ('b', 'a'))
     assert 'learned the classes a, b, but the data have b, a' in str(error)
     assert check_recorded_classes('a.pth', content, ('c', 'd'))[1]
