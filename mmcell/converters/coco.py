@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -147,8 +148,13 @@ class Coco(Layout):
     def _contents(self) -> dict[Path, tuple[dict[str, Any], dict[int, Counter[str]]]]:
         """What each json holds, and what was left out of it, by image."""
         contents = {}
+        read = {path: read_json(path) for path in self._jsons.values()}
+        for name in sorted(_leave_out_parents(read.values())):
+            self.warnings.append(
+                f'the category {show(name)} owns no cell and is the supercategory of others: it is left out'
+            )
         for part, path in self._jsons.items():
-            content = read_json(path)
+            content = read[path]
             left_out = {} if part == 'test' else _leave_out_strays(path, content)
             raise_first(path, find_problems(content, () if part == 'test' else ('segmentation',)))
             contents[path] = content, left_out
@@ -165,22 +171,7 @@ class Coco(Layout):
         for path, categories in found.items():
             if categories != found[first]:
                 raise InputError(path, f'has other categories than {self._relative(first)}', 'give both the same')
-        categories = dict(sorted(found[first].items()))
-        for number in self._parents(first):
-            name = categories.pop(number)
-            self.warnings.append(f'the category {name} owns no cell and is the supercategory of others: it is left out')
-        return categories
-
-    def _parents(self, path: Path) -> list[int]:
-        """Ids of the categories of a json that no annotation of any json has, and that stand for others."""
-        categories = self._contents[path][0]['categories']
-        owned = {one['category_id'] for content, _ in self._contents.values() for one in content.get('annotations', ())}
-        return [
-            one['id']
-            for one in categories
-            if one['id'] not in owned
-            and any(other.get('supercategory') == one['name'] for other in categories if other is not one)
-        ]
+        return dict(sorted(found[first].items()))
 
     def _check_crowds(self) -> None:
         """Say that there are crowds, and refuse a source without anything else."""
@@ -237,6 +228,31 @@ class Coco(Layout):
             except OSError:  # Too long.
                 return None
         return None
+
+
+def _leave_out_parents(contents: Collection[Any]) -> set[str]:
+    """Remove categories that no annotation of any json has and that are the supercategory of others.
+
+    Returns:
+        Their names; what is broken is left to the schema.
+    """
+    owned = {one['category_id'] for content in contents for one in _dicts(content, 'annotations', 'category_id')}
+    names = set()
+    for content in contents:
+        categories = _dicts(content, 'categories', 'id')
+        for one in [one for one in categories if one['id'] not in owned and isinstance(one.get('name'), str)]:
+            if any(other.get('supercategory') == one['name'] for other in categories if other is not one):
+                names.add(one['name'])
+                content['categories'].remove(one)
+    return names
+
+
+def _dicts(content: Any, key: str, number: str) -> list[dict[str, Any]]:
+    """The entries of a list in a json that have a number, as far as there are any."""
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        return []
+    return [one for one in entries if isinstance(one, dict) and type(one.get(number)) is int]
 
 
 def _leave_out_strays(path: Path, content: Any) -> dict[int, Counter[str]]:

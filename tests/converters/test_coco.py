@@ -354,15 +354,15 @@ def test_crowds(source, converted, refused):
     assert 'warning: 5 of 6 annotations of mine.json are crowds (iscrowd 1), as CVAT' in result.printed
 
 
-def roboflow(root: Path, **parts: dict) -> None:
+def roboflow(root: Path, project: str = 'cells', **parts: dict) -> None:
     """Folders as Roboflow exports them: a json of one name between the images of each part."""
     for index, (part, value) in enumerate(parts.items()):
         (root / part).mkdir(parents=True)
         for image in value['images']:
             image['file_name'] = f'{image["id"]}_tif.rf.{index}.tif'
             tifffile.imwrite(root / part / image['file_name'], np.full((*SIZE, 3), index, np.uint8))
-        parent = {'id': 0, 'name': 'cells', 'supercategory': 'none'}
-        children = [{**category, 'supercategory': 'cells'} for category in value['categories']]
+        parent = {'id': 0, 'name': project, 'supercategory': 'none'}
+        children = [{**category, 'supercategory': project} for category in value['categories']]
         (root / part / '_annotations.coco.json').write_text(json.dumps({**value, 'categories': [parent, *children]}))
 
 
@@ -377,7 +377,12 @@ def test_a_folder_for_each_part(tmp_path, converted, names):
     assert result.files('val') == [f'{names[1]}/4_tif.rf.1.tif']
     assert result.files('test') == [f'{names[2]}/17_tif.rf.2.tif']
     assert result.classes == ['tumour', 'stroma']
-    assert 'the category cells owns no cell and is the supercategory of others: it is left out' in result.printed
+    assert "the category 'cells' owns no cell and is the supercategory of others: it is left out" in result.printed
+
+
+def test_a_project_that_is_called_like_its_class(tmp_path, converted):
+    roboflow(tmp_path / 'source', project='tumour', train=part({30, 4}))
+    assert converted('coco', tmp_path / 'source').classes == ['tumour', 'stroma']
 
 
 def test_a_part_of_its_own(tmp_path, converted):
