@@ -27,6 +27,7 @@ from mmcell.errors import InputError, raise_all
 from mmcell.io.files import current_umask, relative_name, remove_leftovers, replace_folder, write_bytes, write_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.output_names import readable
+from mmcell.structures.parts import find_parts
 from mmcell.structures.rle import decode
 
 #: Where images go that are no files of the source; `images` is then a link to it, so what `images` is stays ours.
@@ -214,8 +215,6 @@ def _read(layout: Layout, name: str) -> ImageRecord | InputError:
 
 
 def _count_pieces(record: ImageRecord) -> NDArray[np.int64]:
-    from mmcell.structures.parts import find_parts  # scipy takes long to import.
-
     masks = decode([rle for instances in record.instances.values() for rle in instances.rles], record.size)
     return np.bincount(find_parts(masks).part_owners, minlength=len(masks))
 
