@@ -28,6 +28,7 @@ docs:
 lint:
 	$(IN_ENV) ruff check
 	$(IN_ENV) ruff format --check
+	$(IN_ENV) mypy mmcell tools
 
 # Not .venv and not work_dirs/: both take long to make again.
 clean:
@@ -40,7 +41,7 @@ help:
 	@echo 'make test-slow   the other tests'
 	@echo 'make coverage    the fast tests, and which lines they ran'
 	@echo 'make docs        the documentation site, in build/site'
-	@echo 'make lint        ruff check, ruff format --check'
+	@echo 'make lint        ruff check, ruff format --check, mypy'
 	@echo 'make clean       remove build/ and caches; the environment and work_dirs/ stay'
 	@echo
 	@echo 'Each sets up what is missing first: the first time takes up to 25 minutes on two cores (mmcv is compiled).'

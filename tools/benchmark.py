@@ -90,9 +90,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='put the table into FILE (default: docs/performance.md)',
     )
     args = parser.parse_args(argv)
-    for name, subjects in _ONLY.items():
-        if getattr(args, name) is not None and args.subject not in subjects:
-            parser.error(f'--{name.replace("_", "-")} is for {" and ".join(subjects)} only')
+    for name, measured in _ONLY.items():
+        if getattr(args, name) is not None and args.subject not in measured:
+            parser.error(f'--{name.replace("_", "-")} is for {" and ".join(measured)} only')
         if getattr(args, name) is not None and name in _WITH_CONFIG and args.config is None:
             parser.error(f'--{name.replace("_", "-")} needs --config')
     if args.config is not None and args.torchvision is not None:

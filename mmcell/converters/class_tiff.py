@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def _may_be_a_class(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES or path.name.lower().startswith('class')
 
 
-def _test_image(listing: Path, entry: object) -> TestImage:
+def _test_image(listing: Path, entry: Any) -> TestImage:
     """One entry of the list of test images, checked."""
     try:
         name, values = entry['file_name'], (entry['id'], entry['height'], entry['width'])

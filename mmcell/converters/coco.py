@@ -19,7 +19,7 @@ from mmcell.converters.listing import files_in, folders_in
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import read_json, relative_name
 from mmcell.io.images import read_size
-from mmcell.structures.rle import decode
+from mmcell.structures.rle import Runs, decode
 
 #: `train.json`, `instances_val2017.json`, `test_images.json`, `instances_Validation.json`; but `trainval.json` is none
 #: of these.
@@ -96,7 +96,8 @@ class Coco(Layout):
         file = self.source / image.file_name
         _check_size(image, file)
         numbers = {category: number for number, category in enumerate(self._categories, start=1)}
-        cells, crowds = defaultdict(list), defaultdict(list)
+        cells: dict[int, list[Runs]] = defaultdict(list)
+        crowds: dict[int, list[Runs]] = defaultdict(list)
         for annotation in image.annotations:
             runs = decode([to_rle(annotation['segmentation'], image.size)], image.size)
             (crowds if annotation.get('iscrowd') else cells)[numbers[annotation['category_id']]].append(runs)

@@ -114,7 +114,7 @@ def _load(path: Path, image: Path) -> dict[str, NDArray]:
             if variable.name in _READ and not variable.numeric:
                 raise InputError(path, f'holds no numbers as {variable.name} where ids are due', 'save an array')
             if variable.name in ('inst_map', 'type_map'):
-                check_same_size(path, variable.shape, image, size)
+                check_same_size(path, (variable.shape[0], variable.shape[1]), image, size)
             if variable.name == 'inst_type' and math.prod(variable.shape) > math.prod(size):
                 raise InputError(path, f'holds the shape {variable.shape} as inst_type', 'restore it from its source')
         maps = loadmat(io.BytesIO(data), variable_names=_READ)
@@ -130,7 +130,7 @@ def _load(path: Path, image: Path) -> dict[str, NDArray]:
 
 
 def _types(
-    path: Path, maps: dict[str, NDArray], ids: NDArray[np.int32], found: NDArray[np.int32]
+    path: Path, maps: dict[str, NDArray], ids: NDArray[np.int32], found: NDArray[np.integer]
 ) -> NDArray[np.integer]:
     """Type of each nucleus, 1 to 7, in the order of the ids that were found, (N,)."""
     highest = _TYPES

@@ -246,7 +246,7 @@ def _map(
         for future in progress(futures):
             yield future.result()
     except BrokenProcessPool:
-        suspects = ', '.join(names[index] for index in sorted(current) if index >= 0) or 'starting'
+        suspects = ', '.join(names[index] for index in sorted(current[:]) if index >= 0) or 'starting'
         problem = f'a process that was {doing} one of these images was killed'
         raise InputError(suspects, problem, 'free memory, or give fewer --workers') from None
     finally:
@@ -279,7 +279,8 @@ def _annotated(
 ) -> dict[str, Any]:
     # Ids count over all images, so that an image has the same id in train or val as in trainval.
     ids = {name: number for number, name in enumerate(sorted(records), start=1)}
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for name in names:
         record = records[name]
         images.append(_image(ids[name], record.file_name, record.size))
@@ -338,7 +339,7 @@ def _work_folder(out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(out, f'cannot be written ({error.strerror})', 'choose a writable place for --out') from None
-    failure = None
+    reason: str | None = None
     for parent in (out.parent, out):
         prefix = f'.{out.name}.convert'
         try:
@@ -346,10 +347,10 @@ def _work_folder(out: Path) -> Path:
             work = Path(tempfile.mkdtemp(prefix=f'{prefix}{os.getpid()}.', dir=parent))
             work.chmod(0o777 & ~current_umask())
         except OSError as error:
-            failure = error
+            reason = error.strerror
         else:
             return work
-    raise InputError(out, f'cannot be written ({failure.strerror})', 'choose a writable place for --out')
+    raise InputError(out, f'cannot be written ({reason})', 'choose a writable place for --out')
 
 
 def _publish(work: Path, out: Path) -> None:
@@ -371,4 +372,4 @@ def _publish(work: Path, out: Path) -> None:
 def _write_pixels(folder: Path, layout: Layout, name: str) -> None:
     import imagecodecs  # It takes long to import, and few layouts need it.
 
-    write_bytes(folder / f'{name}.png', imagecodecs.png_encode(layout.pixels(name)))
+    write_bytes(folder / f'{name}.png', bytes(imagecodecs.png_encode(layout.pixels(name))))

@@ -81,7 +81,8 @@ class Geojson(DrawnLayout):
     def read(self, name: str) -> ImageRecord:
         """Read one image and its GeoJSON."""
         documents, images = self._pairs
-        path, size, notes = documents[name], read_size(images[name]), Counter()
+        path, size = documents[name], read_size(images[name])
+        notes: Counter[str] = Counter()
         objects = list(self._objects(path, notes))
         outlines = [_check(path, one) for one in objects]
         try:

@@ -77,7 +77,8 @@ class Labelme(DrawnLayout):
     def read(self, name: str) -> ImageRecord:
         """Read one image and its json."""
         documents, images = self._pairs
-        path, image, notes = documents[name], images[name], Counter()
+        path, image = documents[name], images[name]
+        notes: Counter[str] = Counter()
         size, content = read_size(image), _read(path)
         height, width = content.get('imageHeight'), content.get('imageWidth')
         if height not in (None, size[0]) or width not in (None, size[1]):
@@ -107,8 +108,8 @@ class Labelme(DrawnLayout):
     def _pairs(self) -> tuple[dict[str, Path], dict[str, Path]]:
         images = find_images(self.source)
         stems: dict[str, list[str]] = {}
-        for name, image in images.items():
-            stems.setdefault(name.removesuffix(image.suffix), []).append(name)
+        for listed, image in images.items():
+            stems.setdefault(listed.removesuffix(image.suffix), []).append(listed)
         documents: dict[str, Path] = {}
         errors = []
         for path in find_files(self.source, ['.json']):
@@ -210,7 +211,9 @@ def _shapes(path: Path, content: Mapping[str, Any], notes: Counter[str]) -> Iter
 
 def _fill(path: Path, shapes: list[_Shape], size: tuple[int, int]) -> Runs:
     """The pixels of each shape, in their order."""
-    outlines, others, places = [], [], []
+    outlines: list[list[Any]] = []
+    others: list[Runs] = []
+    places = []
     for shape in shapes:
         if shape.kind in ('circle', 'mask'):
             places.append(len(shapes) + len(others))

@@ -86,7 +86,8 @@ def few(names: Sequence[str]) -> str:
 
 def list_names(names: Sequence[str]) -> str:
     """As many names as fit into a line, and how many more there are."""
-    shown, length = [], 0
+    shown: list[str] = []
+    length = 0
     for name in map(_short, names):
         length += len(name) + 2
         if shown and length > _MAX_SHOWN:
@@ -97,12 +98,12 @@ def list_names(names: Sequence[str]) -> str:
 
 def find_unread(source: Path, known: Iterable[Path]) -> list[str]:
     """Paths within a source of the files that are not among those known, sorted; of very many the first ones."""
-    known = {os.fspath(path) for path in known}
+    names = {os.fspath(path) for path in known}
     unread = []
     for count, path in enumerate(_walk(source)):
         if count == _MAX_LISTED:
             break
-        if os.fspath(path) not in known:
+        if os.fspath(path) not in names:
             unread.append(path.relative_to(source).as_posix())
     return sorted(unread)
 

@@ -85,6 +85,7 @@ class MonusacXml(Layout):
     def read(self, name: str) -> ImageRecord:
         """Read one image and its XML."""
         path, image = self._pairs[name]
+        assert image is not None  # names() has refused those without
         size = read_size(image)
         categories = {label.lower(): number for number, label in enumerate(self.class_names, start=1)}
         cells, crowds = defaultdict(list), defaultdict(list)

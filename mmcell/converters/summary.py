@@ -97,7 +97,7 @@ def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
     empty = sum(record.empty for record in records)
     if empty:
         warnings.append(f'{empty} annotations hold no pixel (outlines too small or outside the image) and are left out')
-    notes = Counter()
+    notes: Counter[str] = Counter()
     for record in records:
         notes.update(record.notes)
     warnings += [f'{count} {words}' for words, count in notes.items()]

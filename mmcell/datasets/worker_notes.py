@@ -45,7 +45,8 @@ class WorkerNotes:
     def loading(self, path: str) -> Iterator[None]:
         """Within, this process loads an image; an :class:`InputError` is noted and goes on."""
         # What torch cannot hand over, for want of shared memory, it drops, and the main process waits for ever.
-        Queue._on_queue_feeder_error = staticmethod(self._end)
+        queue: Any = Queue
+        queue._on_queue_feeder_error = staticmethod(self._end)
         self._note({'image': path})
         try:
             yield

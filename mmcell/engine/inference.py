@@ -102,7 +102,8 @@ def infer(
     slides = {name: listed[name] for name in names if is_slide(listed[name][0], model, look)}
     images = {name: each for name, each in listed.items() if name not in slides}
     call = {**describe_call(config, model, score_thr, channel_order, list(images)), 'mpp': look.mpp}
-    found, errors = [], []
+    found: list[str] = []
+    errors: list[InputError] = []
     if slides:
         same = {key: value for key, value in call.items() if key != 'images'}
         found, errors = infer_slides(model, same, slides, out, score_thr, look, channel_order)
@@ -156,7 +157,8 @@ def find_images(sources: Sequence[str | Path], skip: Path) -> list[Path]:
         InputErrors: If several do not.
     """
     skip = skip.absolute()
-    paths, errors = set(), []
+    paths: set[Path] = set()
+    errors = []
     for source in map(Path, sources):
         found = [source]
         if source.is_dir():

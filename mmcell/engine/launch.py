@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -83,7 +83,7 @@ def _join_on_cpu(config: Config) -> None:
 
     mmengine's launchers expect an accelerator in each, see :mod:`mmcell.compat.devices`.
     """
-    options = {'env_cfg.dist_cfg.backend': 'gloo'}
+    options: dict[str, Any] = {'env_cfg.dist_cfg.backend': 'gloo'}
     if config.get('strategy', {}).get('type') == 'FSDPStrategy':
         options['strategy.model_wrapper.device_id'] = 'cpu'
     elif 'runner_type' in config:

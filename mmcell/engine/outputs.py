@@ -59,7 +59,7 @@ def describe_call(
     for name, value in model.network.state_dict().items():
         weights.update(name.encode())
         if torch.is_tensor(value):
-            weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            weights.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return {
         'version of mmcell': mmcell.__version__,
         'weights': weights.hexdigest(),

@@ -105,7 +105,8 @@ class CellModel:
         found_threshold: float | None = None,
         mpp: float | None = None,
     ) -> None:
-        self.network, self.classes, self.found_threshold = network, tuple(classes), found_threshold
+        self.network: Any = network
+        self.classes, self.found_threshold = tuple(classes), found_threshold
         self.mpp = mpp
         self.score_thr = choose_threshold(None, found_threshold)[0]
         self._pipeline = Compose(list(pipeline))
@@ -124,7 +125,10 @@ class CellModel:
 
     @overload
     def predict(
-        self, images: Sequence[ImageLike], score_thr: float | None = ..., channel_order: ChannelOrder = ...
+        self,
+        images: list[ImageLike] | tuple[ImageLike, ...],
+        score_thr: float | None = ...,
+        channel_order: ChannelOrder = ...,
     ) -> list[Cells]: ...
 
     def predict(

@@ -54,8 +54,8 @@ def publish(
     """
     config = CONFIGS / f'{name}.py'
     if not config.is_file():
-        known = ', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))
-        raise InputError(config, 'does not exist', f'write it first, or choose a name from {known}')
+        names = ', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))
+        raise InputError(config, 'does not exist', f'write it first, or choose a name from {names}')
     content = load_checkpoint(checkpoint, mmap=True)
     meta = content.get('meta', {})
     found = threshold_of(meta) if score_thr is None else score_thr
@@ -75,7 +75,7 @@ def publish(
     if size > MAX_WEIGHTS:
         problem = f'needs {size / (1 << 20):.1f} MB in half precision'
         raise InputError(checkpoint, problem, f'train a model that needs at most {MAX_WEIGHTS >> 20}')
-    known = {
+    known: dict[str, Any] = {
         'dataset_meta': {'classes': model.classes} | ({} if mpp is None else {'mpp': mpp}),
         THRESHOLD_KEY: found,
         'config': f'configs/models/{config.name}',

@@ -26,6 +26,9 @@ _RIM, _SPECK = 2, 6
 #: Tiles along a side of a region: what one result file holds, and what a killed run loses at most.
 TILES = 8
 
+#: x1, y1, x2, y2 in pixels.
+Box = tuple[int, int, int, int]
+
 
 @dataclass(frozen=True)
 class Region:
@@ -40,8 +43,8 @@ class Region:
 
     row: int
     column: int
-    core: tuple[int, int, int, int]
-    window: tuple[int, int, int, int]
+    core: Box
+    window: Box
 
     @property
     def pixels(self) -> int:
@@ -116,13 +119,14 @@ def plan_regions(
     for row, column in np.ndindex(rows, columns):
         # The last one of a row takes what is left, which is less than an overlap more.
         right, bottom = (column + 1) * side, (row + 1) * side
-        core = (
+        whole = (
             column * side,
             row * side,
             width if column == columns - 1 else right,
             height if row == rows - 1 else bottom,
         )
-        if wanted is not None and (core := _shrink(core, wanted, step)) is None:
+        core = whole if wanted is None else _shrink(whole, wanted, step)
+        if core is None:
             continue
         x1, y1, x2, y2 = core
         window = max(x1 - halo, 0), max(y1 - halo, 0), min(x2 + halo, width), min(y2 + halo, height)
@@ -130,9 +134,7 @@ def plan_regions(
     return regions
 
 
-def _shrink(
-    core: tuple[int, ...], wanted: shapely.MultiPolygon | NDArray[np.bool_], step: float
-) -> tuple[int, ...] | None:
+def _shrink(core: Box, wanted: shapely.MultiPolygon | NDArray[np.bool_], step: float) -> Box | None:
     """The box around what is wanted of a core; None without any."""
     low, high = np.floor(np.divide(core[:2], step)).astype(int), np.ceil(np.divide(core[2:], step)).astype(int)
     if isinstance(wanted, shapely.MultiPolygon):
@@ -146,4 +148,5 @@ def _shrink(
             return None
         found = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1]) + np.tile(low, 2)
     low, high = np.floor(found[:2] * step).astype(int), np.ceil(found[2:] * step).astype(int)
-    return *np.maximum(core[:2], low).tolist(), *np.minimum(core[2:], high).tolist()
+    (left, top), (right, bottom) = np.maximum(core[:2], low).tolist(), np.minimum(core[2:], high).tolist()
+    return left, top, right, bottom

@@ -47,7 +47,9 @@ def check_state(path: str | Path, content: Mapping[str, Any]) -> list[InputError
 
 
 def _are_logs(hub: Any) -> bool:
-    parts = [hub.get(key) for key in ('log_scalars', 'runtime_info', 'resumed_keys')] if isinstance(hub, dict) else [0]
+    parts: list[Any] = (
+        [hub.get(key) for key in ('log_scalars', 'runtime_info', 'resumed_keys')] if isinstance(hub, dict) else [0]
+    )
     return all(isinstance(part, dict) for part in parts) and all(
         isinstance(each, HistoryBuffer) and '_log_history' in vars(each) for each in parts[0].values()
     )
@@ -155,7 +157,10 @@ def compare_schedules(
 def _settings(kind: type) -> set[str]:
     """Names of what a scheduler and those that it is derived from are given."""
     names = {
-        name for base in kind.__mro__ if base is not object for name in inspect.signature(base.__init__).parameters
+        name
+        for base in kind.__mro__
+        if base is not object and '__init__' in vars(base)
+        for name in inspect.signature(vars(base)['__init__']).parameters
     }
     # How long it takes goes by another name in ours.
     return names - _NO_SETTING | {'steps'}

@@ -70,7 +70,7 @@ class WarmupCosineLR(LRSchedulerMixin, _ParamScheduler):
     def build_iter_from_epoch(cls, *args: Any, end: int, epoch_length: int, **kwargs: Any) -> WarmupCosineLR:
         """Build the scheduler with `end` epochs turned into steps."""
         kwargs['by_epoch'] = False
-        return cls(*args, end=end * epoch_length, **kwargs)
+        return cls(*args, **{**kwargs, 'end': end * epoch_length})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a state, over the length that this scheduler has: one that is trained longer than planned.

@@ -8,11 +8,12 @@ import json
 import shutil
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class _View:
 class _Clock:
     """Seconds by stage."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -346,12 +347,13 @@ def _predict(
         ahead = reader.submit(read, todo[0]) if todo else None
         kept = None
         for place_, index in enumerate(todo):
+            assert ahead is not None  # there is a region
             with clock.stage('waiting for the disk'):
                 window = ahead.result()
             ahead = reader.submit(read, todo[place_ + 1]) if place_ + 1 < len(todo) else None
             size = window.shape[:2]
             with clock.stage('network'):
-                results = model.predict_windows(lambda x, y, w, h, p=window: p[y : y + h, x : x + w], size)
+                results = model.predict_windows(partial(_cut, window), size)
             cells += kept.result() if kept else 0
             kept = writer.submit(keep, index, size, results)
             pixels += regions[index].pixels
@@ -460,3 +462,7 @@ def _reaches_out(boxes: NDArray[np.int64], region: Region) -> NDArray[np.bool_]:
     halo = np.abs(np.subtract(region.window, region.core)).max()
     x1, y1, x2, y2 = np.add(region.core, [halo, halo, -halo, -halo])
     return (boxes[:, 0] < x1) | (boxes[:, 1] < y1) | (boxes[:, 2] > x2) | (boxes[:, 3] > y2)
+
+
+def _cut(pixels: NDArray[np.uint8], x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+    return pixels[y : y + height, x : x + width]

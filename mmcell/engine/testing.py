@@ -78,7 +78,7 @@ def test(
         runner = build_runner(config)
         with progress(runner, not verbose):
             metrics = runner.test()
-        results = read_json(raw) if is_main_process() else None
+        results: Any = read_json(raw) if is_main_process() else None
     lines = []
     if is_main_process():
         if format_only:

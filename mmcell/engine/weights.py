@@ -80,8 +80,8 @@ def skip_pretrained(model: nn.Module, content: Mapping[str, Any]) -> None:
         model: The detector, or one around it, before its weights are initialised.
         content: Content of the checkpoint that will be loaded after that.
     """
-    while hasattr(model, 'detector'):  # Tiles and views have the names of the detector that they wrap.
-        model = model.detector
+    while isinstance(inner := getattr(model, 'detector', None), nn.Module):
+        model = inner  # Tiles and views have the names of the detector that they wrap.
     backbone = getattr(model, 'backbone', None)
     if backbone is None:
         return

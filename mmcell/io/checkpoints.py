@@ -13,7 +13,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,7 +112,7 @@ def _check_fetched(path: Path) -> None:
         check_checkpoint(path)
 
 
-def _check_pickles(file: BinaryIO, is_zip: bool) -> None:
+def _check_pickles(file: io.BufferedReader, is_zip: bool) -> None:
     """Refuse pickles that would keep torch busy.
 
     Raises:
@@ -126,7 +126,8 @@ def _check_pickles(file: BinaryIO, is_zip: bool) -> None:
         for member in archive.infolist():
             if member.filename.endswith('.pkl'):
                 with archive.open(member) as inner:
-                    check_pickle(io.BufferedReader(inner))
+                    raw: Any = inner  # typeshed takes it for one that BufferedReader cannot wrap
+                    check_pickle(io.BufferedReader(raw))
 
 
 def _read_safetensors(path: str | Path, map_location: Any) -> dict[str, Any]:
@@ -191,7 +192,7 @@ def fingerprint(path: str | Path) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
-def weights_of(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+def weights_of(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint by name, as mmengine looks for them; other entries are left out."""
     state = content.get('state_dict', content)
     if not isinstance(state, dict):

@@ -36,7 +36,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.header: dict[str, Any] | None = None
         self.summaries: dict[int, dict[str, Any]] = {}
-        self._path, self._file, self._places, self._end = path, None, {}, 0
+        self._path, self._end = path, 0
+        self._file: FileIO | None = None
+        self._places: dict[int, tuple[int, int]] = {}
         if path.exists():
             self._file = self._open('r+b')
             self._read()
@@ -74,7 +76,7 @@ class Journal:
 
     def _open(self, mode: str) -> FileIO:
         try:
-            file = self._path.open(mode, buffering=0)
+            file = FileIO(self._path, mode)
         except FileExistsError:
             raise self._busy() from None
         except OSError as error:
@@ -113,13 +115,14 @@ class Journal:
 
     def _append(self, line: bytes) -> int:
         """Write a line after the last whole one; returns where it begins."""
-        start, data = self._end, memoryview(line + b'\n')
+        start, data, file = self._end, memoryview(line + b'\n'), self._file
+        assert file is not None  # since :meth:`start`
         try:
-            self._file.truncate(start)
-            self._file.seek(start)
+            file.truncate(start)
+            file.seek(start)
             while data:  # A disk that fills up takes a part.
-                data = data[self._file.write(data) :]
-            os.fsync(self._file.fileno())
+                data = data[file.write(data) :]
+            os.fsync(file.fileno())
         except OSError as error:
             raise InputError(self._path, f'cannot be written ({error.strerror})', 'free disk space') from None
         self._end += len(line) + 1

@@ -8,7 +8,7 @@ searches its messages for patterns in quadratic time. A training writes nothing 
 from __future__ import annotations
 
 import pickletools
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 #: Opcodes of one pickle: a large detector with its optimizer takes half a million.
 MAX_OPCODES = 2**22
@@ -81,6 +81,7 @@ def check_pickle(file: BinaryIO) -> bool:
     marked: list[list[_Made]] = []
     memo: dict[int, _Made] = {}
     work = 0
+    argument: Any  # of what kind goes by the opcode
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         name = opcode.name
         if count > MAX_OPCODES:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -18,9 +18,6 @@ from mmcell.io.files import check_file
 from mmcell.io.images import ChannelOrder, as_rgb, open_stored, read_rgb
 from mmcell.io.limits import MAX_SLIDE_PIXELS
 from mmcell.io.stored import Stored, square_mpp, unreadable
-
-if TYPE_CHECKING:
-    import openslide
 
 #: What only OpenSlide reads: Hamamatsu, MIRAX, Leica, Ventana, DICOM, Sakura.
 OPENSLIDE_SUFFIXES = frozenset(('.ndpi', '.vms', '.vmu', '.mrxs', '.scn', '.bif', '.dcm', '.svslide'))
@@ -79,7 +76,13 @@ class Slide:
 
     def size_at(self, mpp: float) -> tuple[int, int]:
         """Height and width at some microns per pixel, rounded up to whole pixels; :attr:`mpp` must be known."""
-        return math.ceil(self.size[0] * self.mpp / mpp - 1e-6), math.ceil(self.size[1] * self.mpp / mpp - 1e-6)
+        own = self._known_mpp()
+        return math.ceil(self.size[0] * own / mpp - 1e-6), math.ceil(self.size[1] * own / mpp - 1e-6)
+
+    def _known_mpp(self) -> float:
+        if self.mpp is None:
+            raise ValueError('microns per pixel are not known')
+        return self.mpp
 
     def read(
         self, x: int, y: int, width: int, height: int, level: int = 0, mpp: float | None = None
@@ -98,9 +101,12 @@ class Slide:
         Raises:
             InputError: If this part of the file is broken.
         """
-        if mpp is None or math.isclose(mpp, self.mpp, rel_tol=1e-6):
-            return self._source.read(level if mpp is None else 0, x, y, x + width, y + height)
-        scale = mpp / self.mpp
+        if mpp is None:
+            return self._source.read(level, x, y, x + width, y + height)
+        own = self._known_mpp()
+        if math.isclose(mpp, own, rel_tol=1e-6):
+            return self._source.read(0, x, y, x + width, y + height)
+        scale = mpp / own
         shrunk = [self.size[1] / level[1] for level in self.levels]
         level = max(i for i, factor in enumerate(shrunk) if i == 0 or factor <= scale * 1.001)
         step_x, step_y = (scale * self.levels[level][i] / self.size[i] for i in (1, 0))
@@ -189,8 +195,11 @@ def without_repeats(paths: Iterable[Path]) -> list[Path]:
 class _Source(Protocol):
     """What gives the pixels of an open file."""
 
-    levels: Sequence[tuple[int, int]]
-    mpp: float | None
+    @property
+    def levels(self) -> Sequence[tuple[int, int]]: ...
+
+    @property
+    def mpp(self) -> float | None: ...
 
     def read(self, level: int, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]: ...
 
@@ -252,8 +261,8 @@ class _OpenSlide:
         self.mpp = square_mpp(path, across, down)
 
     def read(self, level: int, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]:
-        corner = [round(at * self._factors[level]) for at in (x1, y1)]
-        corner = corner[0] + self._left, corner[1] + self._top
+        left, top = (round(at * self._factors[level]) for at in (x1, y1))
+        corner = left + self._left, top + self._top
         try:
             pixels = np.asarray(self._slide.read_region(corner, level, (x2 - x1, y2 - y1)))
         except self._library.OpenSlideError as error:
@@ -264,7 +273,7 @@ class _OpenSlide:
         self._slide.close()
 
 
-def _library(path: Path) -> openslide:
+def _library(path: Path) -> Any:
     try:
         import openslide
     except (ImportError, OSError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Exif
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
@@ -17,10 +18,9 @@ from mmcell.errors import InputError
 from mmcell.io.files import check_file, read_bytes
 from mmcell.io.limits import MAX_PIXELS
 
-if TYPE_CHECKING:
-    from typing import Self  # Python 3.11
-
 Alpha = Literal['straight', 'premultiplied', 'unknown']
+
+_Stored = TypeVar('_Stored', bound='Stored')
 
 RESTORE = 'restore it from its source'
 
@@ -48,7 +48,7 @@ class Stored(ABC):
         palette: Colours of the numbers stored, (K, 3 or 4) uint8, if these are no colours themselves.
     """
 
-    kind: ClassVar[str]
+    kind: str
     mpp: float | None = None
     bits: int | None = None
     white_is_zero: bool = False
@@ -64,7 +64,7 @@ class Stored(ABC):
         self.size = shape[::-1] if self._across else shape
         self.levels = [self.size]
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _Stored) -> _Stored:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -145,7 +145,7 @@ class Picture(Stored):
         return (imagecodecs.png_decode if self.kind == 'PNG' else imagecodecs.jpeg8_decode)(read_bytes(self.path))
 
 
-def read_header(path: Path) -> PngImageFile | JpegImageFile:
+def read_header(path: Path) -> ImageFile:
     """Header of a PNG or JPEG; its pixels are decoded when asked for.
 
     Raises:
@@ -157,7 +157,7 @@ def read_header(path: Path) -> PngImageFile | JpegImageFile:
             try:
                 return reader(path)
             except Exception as error:  # Pillow raises what it likes.
-                raise unreadable(path, reader.format, error) from None
+                raise unreadable(path, reader.format or 'image', error) from None
     raise InputError(path, 'is not a TIFF, PNG or JPEG file', 'save it as TIFF or PNG')
 
 

@@ -8,6 +8,7 @@ import math
 import re
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -18,7 +19,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from mmcell.errors import InputError
 from mmcell.io.limits import MAX_IMAGE_BYTES, MAX_PIXELS
-from mmcell.io.stored import RESTORE, Stored, check_ratio, check_size, square_mpp, unreadable
+from mmcell.io.stored import RESTORE, Alpha, Stored, check_ratio, check_size, square_mpp, unreadable
 
 #: Compressions that we read, and how many bytes one byte of each can stand for at most. Others have no such bound, or
 #: decoders that take more memory than the pixels.
@@ -97,7 +98,7 @@ class TiffPixels(Stored):
             self.white_is_zero = page.photometric == 0
             self.alpha = _alpha(path, page)
             if page.photometric == _PALETTE:
-                colours = page.colormap.T
+                colours = np.asarray(page.colormap).T
                 self.palette = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
             if page.is_memmappable:
                 planes = page.asarray(out='memmap').reshape(page.shaped)[:, 0]
@@ -139,11 +140,13 @@ class TiffPixels(Stored):
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
+        assert self._file is not None  # it is open
         page, file = self._page, self._file.filehandle
         file.seek(page.dataoffsets[index])
         data = file.read(page.databytecounts[index])
         _check_segment(self.path, page, data)
-        segment = page.decode(data, index, jpegtables=page.jpegtables)[0][0]
+        decoded: Any = page.decode(data, index, jpegtables=page.jpegtables)[0]
+        segment = decoded[0]
         self._cache[index] = segment
         # All but those at the edges are of one size.
         while len(self._cache) > 1 and len(self._cache) * segment.nbytes > _CACHE_BYTES:
@@ -151,7 +154,7 @@ class TiffPixels(Stored):
         return segment
 
 
-def _alpha(path: Path, page: tifffile.TiffPage) -> str:
+def _alpha(path: Path, page: tifffile.TiffPage) -> Alpha:
     """What the channel beside grey or RGB is."""
     extra = page.samplesperpixel - (3 if page.photometric in (_RGB, _YCBCR) else 1)
     if extra < 0:
@@ -159,8 +162,10 @@ def _alpha(path: Path, page: tifffile.TiffPage) -> str:
     if extra > 1:
         raise InputError(path, f'has {page.samplesperpixel} channels', 'save it as one grey, RGB or RGBA picture')
     # Where RGB has a fourth channel without a word about it, it is alpha: so OpenCV writes and libtiff reads.
-    kinds = {1: 'premultiplied', 2: 'straight', None: 'straight' if page.photometric == _RGB else 'unknown'}
-    return kinds.get(page.extrasamples[0] if page.extrasamples else None, 'unknown')
+    if not page.extrasamples:
+        return 'straight' if page.photometric == _RGB else 'unknown'
+    kinds: dict[int, Alpha] = {1: 'premultiplied', 2: 'straight'}
+    return kinds.get(page.extrasamples[0], 'unknown')
 
 
 def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
@@ -170,7 +175,7 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         return [first]
     if count <= _MAX_PAGES:
         series = tiff.series
-        pages = [level.pages[0].aspage() for level in series[0].levels]
+        pages = [page.aspage() for level in series[0].levels if (page := level.pages[0]) is not None]
         one = math.prod(series[0].shape) == math.prod(pages[0].shape)
         # What else is in an Aperio file are a thumbnail, a label and an overview.
         if one and (len(series) == 1 or series[0].kind == 'svs'):
@@ -261,7 +266,8 @@ def _segment_size(page: tifffile.TiffPage) -> tuple[int, int]:
 def _check_segment(path: Path, page: tifffile.TiffPage, data: bytes) -> None:
     """Refuse compressed data of a strip or tile that say to be larger than it."""
     if page.compression in _OWN_HEADERS:
-        width, height = _OWN_HEADERS[page.compression](io.BytesIO(data)).size
+        reader: Any = _OWN_HEADERS[page.compression]
+        width, height = reader(io.BytesIO(data)).size
         most = _segment_size(page)
         if height > most[0] or width > most[1]:
             raise InputError(path, f'holds a tile of the size {(height, width)} where {most} is due', RESTORE)
@@ -288,7 +294,7 @@ def _check_segments(path: Path, page: tifffile.TiffPage) -> None:
     max_ratio = MAX_RATIOS[page.compression]
     check_ratio(path, math.ceil(math.prod(page.shaped) * page.bitspersample / 8), sum(counts), max_ratio)
     channels = 1 if page.planarconfig == 2 else page.samplesperpixel
-    segment_bytes = height * width * channels * page.dtype.itemsize
+    segment_bytes = height * width * channels * np.dtype(page.dtype).itemsize
     if segment_bytes > MAX_IMAGE_BYTES or (height * width > MAX_PIXELS and not page.is_memmappable):
         raise InputError(path, f'has tiles of {width} x {height} pixels', 'save it with smaller tiles')
     check_ratio(path, math.ceil(height * width * channels * page.bitspersample / 8), max(counts), max_ratio)

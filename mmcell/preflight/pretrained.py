@@ -54,7 +54,7 @@ def check_initial_weights(model: nn.Module) -> list[InputError]:
             cure = f'set {key}.checkpoint=FILE, or {key}=None to start from scratch'
             errors.append(InputError(error.where, error.problem, cure))
             continue
-        if type(part).init_weights is BaseModule.init_weights:
+        if getattr(type(part), 'init_weights', None) is BaseModule.init_weights:
             errors += check_part(address, content, part, key, init.get('prefix'))
     return errors
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import shapely
 
@@ -44,7 +44,8 @@ def table_to_geojson(
     kinds = {name: {'name': name, 'color': [int(part) for part in colour]} for name, colour in colours.items()}
     paths: list[Path] = []
     with ExitStack() as stack:
-        file, left = None, 0
+        file: TextIO | None = None
+        left = 0
         for group in read_groups(table):
             for feature in _features(group.to_pydict(), kinds):
                 if not left:
@@ -56,6 +57,7 @@ def table_to_geojson(
                     file, left = stack.enter_context(temporary.open('w', encoding='utf-8')), max_cells
                     file.write('{"type":"FeatureCollection","features":[')
                     separator = ''
+                assert file is not None
                 file.write(f'{separator}{feature}')
                 separator, left = ',', left - 1
         if file is None:

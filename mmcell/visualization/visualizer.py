@@ -77,7 +77,7 @@ def _without_tensorboard(backends: Sequence[Any] | None) -> Sequence[Any] | None
             reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
             text = f'no curves for TensorBoard, which cannot be imported ({reason}); pip install tensorboard'
             warnings.warn(text, stacklevel=2)
-        return [backend for backend in backends if not is_it(backend)]
+        return [backend for backend in backends or () if not is_it(backend)]
     return backends
 
 

@@ -74,7 +74,7 @@ class ExactResumeHook(Hook):
                 batch_sampler=_SeededBatches(loader.batch_sampler, runner.seed, get_rank()),
                 dataset=_SeededDataset(loader.dataset),
             )
-        sampler = getattr(_batches(runner), 'sampler', None)
+        sampler: Any = getattr(_batches(runner), 'sampler', None)
         if self._resumed.get('sampler_seed') is not None and hasattr(sampler, 'seed'):
             sampler.seed = self._resumed['sampler_seed']
         # What the validation saves is where the checkpoint was.
@@ -130,7 +130,7 @@ class _SeededBatches(Sampler):
         place: Samples of the next epoch that the inner sampler itself leaves out.
     """
 
-    def __init__(self, batches: Sampler, seed: int, rank: int) -> None:
+    def __init__(self, batches: Any, seed: int, rank: int) -> None:
         self.batches, self.seed, self.rank = batches, seed, rank
         self.epoch, self.skipped, self.place = 0, 0, 0
 

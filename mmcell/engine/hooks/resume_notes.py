@@ -29,7 +29,7 @@ class ResumeNotesHook(Hook):
             return
         path = runner._load_from or 'the last checkpoint'
         raise_all(check_state(path, checkpoint))
-        lines = []
+        lines: list[str] = []
         if isinstance(schedulers := getattr(runner, 'param_schedulers', None), list):
             errors, lines = compare_schedules(path, schedulers, checkpoint.get('param_schedulers'))
             raise_all(errors)

@@ -41,6 +41,7 @@ class SafeCheckpointHook(CheckpointHook):
     Takes the arguments of :class:`mmengine.hooks.CheckpointHook`.
     """
 
+    file_backend: Any
     is_saving = False  # whether a checkpoint is being written, which a signal lets end
     _is_current = True  # whether the last checkpoint was written since the last validation began
 
@@ -252,7 +253,7 @@ def find_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
         named = named if named.exists() else Path(text)
         if named.exists():
             found = [named, *(path for path in found if path.name != named.name)]
-    broken = []
+    broken: list[Path] = []
     for path in found:
         try:
             if path.is_file():  # DeepSpeed saves folders
