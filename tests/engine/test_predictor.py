@@ -42,7 +42,7 @@ def test_weights_and_class_names(config, tmp_path):
     torch.manual_seed(1)
     trained = MODELS.build(config.model)
     model = load_model(config, save(trained, tmp_path / 'a.pth'), 'cpu')
-    assert model.classes == ('epithelial', 'lymphocyte', 'neutrophil', 'macrophage') and not model.network.training
+    assert model.classes == ('class 1', 'class 2', 'class 3', 'class 4') and not model.network.training
     assert all(torch.equal(value, model.network.state_dict()[key]) for key, value in trained.state_dict().items())
     assert (model.found_threshold, model.score_thr) == (None, 0.5)
 
