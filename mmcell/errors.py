@@ -65,6 +65,9 @@ class Interrupted(KeyboardInterrupt):
         self.status, self.message = 128 + number, message
         super().__init__(message)
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def raise_all(errors: Sequence[InputError]) -> None:
     """Raise nothing for no errors, the error itself for one, :class:`InputErrors` for several."""

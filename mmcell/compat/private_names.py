@@ -49,6 +49,11 @@ PRIVATE_NAMES = (
     PrivateName('mmdet.models.roi_heads.mask_heads.FCNMaskHead', '_predict_by_feat_single', 'masks leave it as RLE'),
     PrivateName('mmdet.models.DetDataPreprocessor', '_channel_conversion', 'members of an ensemble have to agree'),
     PrivateName('mmdet.visualization.DetLocalVisualizer', '_draw_instances', 'draws RLE and label maps'),
+    PrivateName(
+        'multiprocessing.queues.Queue',
+        '_on_queue_feeder_error',
+        'torch drops a batch that it cannot hand over, in silence',
+    ),
     PrivateName('torch', '_weights_only_unpickler', 'its warning of files that we refuse ourselves is dropped'),
     PrivateName('numpy', '_core', 'a checkpoint holds numpy arrays by the names of its functions'),
     PrivateName('numpy._core.multiarray', '_reconstruct', 'a checkpoint holds numpy arrays by this name'),

@@ -13,13 +13,14 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import tempfile
 import traceback
 import weakref
 from collections.abc import Iterator
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mmcell.errors import InputError
 
@@ -55,12 +56,12 @@ class WorkerNotes:
             raise
         self._note({})
 
-    def _end(self, error: Exception, batch: object) -> NoReturn:
+    def _end(self, error: Exception, batch: object) -> None:
         """End this process, since its batch cannot be handed to the main one."""
         cause = _find_shortage(error) or InputError('data', f'cannot be handed over ({str(error)[:100]})', _NO_WORKERS)
         self._note({'error': [cause.where, cause.problem, cause.cure]})
         self._is_last = True
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGKILL)  # from a thread, and without waiting for anything
 
     def _note(self, content: dict[str, Any]) -> None:
         if self._is_last:

@@ -187,6 +187,53 @@ def test_a_signal_before_the_first_checkpoint(build, tmp_path, handlers):
         runner.train()
 
 
+class SignalWhileSaving(Hook):
+    """Sends a signal while the checkpoint of this number is written, or just before that."""
+
+    priority = 'NORMAL'  # before checkpoints are saved
+
+    def __init__(self, number, before=False):
+        self.number, self.before, self.saved = number, before, 0
+
+    def after_train_epoch(self, runner):
+        if self.before and runner.epoch + 1 == self.number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.saved += 1
+        if not self.before and self.saved == self.number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ('number', 'written', 'epoch'),
+    # Without a validation each epoch saves one checkpoint, with one the first saves the best one after it, too.
+    [(1, 'epoch_1.pth', 1), (2, 'epoch_2.pth', 2), (2, 'best_cell_PQ_epoch_1.pth', 1), (3, 'epoch_3.pth', 3)],
+)
+def test_a_checkpoint_that_is_being_written_is_written(build, tmp_path, handlers, number, written, epoch):
+    validated = dict(
+        val_dataloader=DataLoader([dict(inputs=torch.ones(1))], collate_fn=lambda batch: batch[0]),
+        val_cfg=dict(),
+        val_evaluator=Evaluator([Finds()]),
+        checkpoint=dict(save_best='cell/PQ', rule='greater'),
+    )
+    settings = validated if written.startswith('best') else {}
+    runner = build(SignalWhileSaving(number), epochs=3, keep=3, **settings)
+    with pytest.raises(Interrupted) as stop, interruptible(runner, ['c.py']):
+        runner.train()
+    assert stop.value.status == 143 and (tmp_path / written).exists() and written in names(tmp_path)
+    assert f' of 3; go on from epoch_{epoch}.pth with' in stop.value.message
+
+
+def test_what_is_there_when_the_run_ends_is_what_one_goes_on_from(build, tmp_path, handlers):
+    """The first checkpoint is saved between the signal and the end."""
+    runner = build(SignalWhileSaving(1, before=True), custom_hooks=[dict(type='ExactResumeHook')], epochs=3)
+    with pytest.raises(Interrupted, match=r'in epoch 1 of 3; go on from epoch_1\.pth with'):
+        with interruptible(runner, ['c.py']):
+            runner.train()
+    assert names(tmp_path) == ['epoch_1.pth']
+
+
 def test_handlers_are_put_back(build, handlers):
     runner = build()
     with interruptible(runner, []):
