@@ -35,8 +35,6 @@ class WorkerNotes:
         maker: The notes are removed with this object, in the process that made it.
     """
 
-    _is_last = False  # whether a note was the last of this process
-
     def __init__(self, maker: object) -> None:
         self.folder = tempfile.mkdtemp(prefix='mmcell-workers-')
         _folders.add(self.folder)
@@ -59,15 +57,13 @@ class WorkerNotes:
     def _end(self, error: Exception, batch: object) -> None:
         """End this process, since its batch cannot be handed to the main one."""
         cause = _find_shortage(error) or InputError('data', f'cannot be handed over ({str(error)[:100]})', _NO_WORKERS)
-        self._note({'error': [cause.where, cause.problem, cause.cure]})
-        self._is_last = True
+        # Not in the file of this process, which is its other thread's.
+        self._note({'error': [cause.where, cause.problem, cause.cure]}, f'-{os.getpid()}')
         os.kill(os.getpid(), signal.SIGKILL)  # from a thread, and without waiting for anything
 
-    def _note(self, content: dict[str, Any]) -> None:
-        if self._is_last:
-            return
+    def _note(self, content: dict[str, Any], name: str = '') -> None:
         with contextlib.suppress(OSError):  # a full disk, or the maker is gone: no reason to stop
-            Path(self.folder, str(os.getpid())).write_text(json.dumps(content))
+            Path(self.folder, name or str(os.getpid())).write_text(json.dumps(content))
 
 
 def _remove(folder: str, process: int) -> None:
@@ -120,7 +116,7 @@ def _find_shortage(error: Exception) -> InputError | None:
 
 
 def _read_notes() -> dict[int, dict[str, Any]]:
-    """Notes by process id; one that was being written is left out."""
+    """Notes by process id, negative where a process ended itself; one that was being written is left out."""
     notes = {}
     for path in (path for folder in sorted(_folders) for path in Path(folder).iterdir()):
         with contextlib.suppress(OSError, ValueError):
