@@ -22,7 +22,7 @@ from mmcell.engine.outputs import (
     describe_call,
 )
 from mmcell.engine.predictor import describe_model, load_model
-from mmcell.engine.slides import SlideOptions, infer_slides, is_slide
+from mmcell.engine.slides import SlideOptions, are_far, infer_slides, is_slide
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import check_writable, digest_file, names_in_json
 from mmcell.io.images import ChannelOrder
@@ -89,6 +89,9 @@ def infer(
     """
     out = Path(out)
     paths = find_images(sources, skip=out)
+    look = look or SlideOptions()
+    if look.roi is not None and len(paths) > 1:
+        raise InputError('--roi', f'is of one slide, but there are {len(paths)} files', 'give that slide alone')
     check_writable(out, FILES)
     check_writable(out / PICTURES_NAME)
     root = Path(os.path.commonpath([path.parent for path in paths]))
@@ -97,7 +100,6 @@ def infer(
     stems = unique_stems(names)
     model = load_model(config, checkpoint, device)
     score_thr, line = choose_threshold(score_thr, model.found_threshold)
-    look = look or SlideOptions()
     listed = dict(zip(names, zip(paths, stems)))
     slides = {name: listed[name] for name in names if is_slide(listed[name][0], model, look)}
     images = {name: each for name, each in listed.items() if name not in slides}
@@ -116,6 +118,7 @@ def infer(
             return [line, *found, f'{out} holds all that this call finds: nothing to do'], errors
         if outputs.goes_on:
             tqdm.write(f'{out}: going on with what an earlier call found')
+        learned, apart = look.trained_mpp or model.mpp, 0
         bar = tqdm(images.items(), 'predicting', unit='image', file=sys.stderr, disable=None)
         for image_id, (name, (path, stem)) in enumerate(bar, start=1):
             try:
@@ -129,13 +132,19 @@ def infer(
             image = {'id': image_id, 'file_name': name, 'height': height, 'width': width}
             with Slide(path, mpp=look.mpp) as slide:
                 image |= {} if slide.mpp is None else {'mpp': slide.mpp}
+                apart += learned is not None and (slide.mpp is None or are_far(slide.mpp, learned))
             outputs.add(path, {**image, 'output_name': stem, 'sha256': digest}, results)
-        if not outputs.count and not found:
-            raise_all(errors)
+        if not outputs.count:
+            if not found:
+                raise_all(errors)
+            return [line, *found], errors
         outputs.finish(describe_model(config, checkpoint), model.found_threshold, keep=bool(errors))
     files = ', '.join((RESULTS_NAME, IMAGES_NAME, COUNTS_NAME, TABLE_NAME))
     lines = [line, *found, f'wrote {files} to {out}', f'wrote {outputs.count} pictures to {out / PICTURES_NAME}']
     lines.append(f'file names in images.json are relative to {root}')
+    if apart:
+        problem = f'{apart} images that do not say so or cannot be resampled were read as stored'
+        lines.append(f'warning: the model learned at {learned:g} microns a pixel; {problem}: --mpp says theirs')
     if renamed := [f'{readable(old)} as {new}' for old, new in zip(found_names, names) if new != old]:
         more = f' and {len(renamed) - 1} more' if len(renamed) > 1 else ''
         lines.append(f'names that JSON cannot hold are written with %: {renamed[0]}{more}')

@@ -94,6 +94,11 @@ class _Clock:
         self.seconds[name] += time.perf_counter() - start
 
 
+def are_far(one: float, other: float) -> bool:
+    """Whether two resolutions, in microns per pixel, differ so much that cells are found less well: by over 20 %."""
+    return max(one / other, other / one) > _FAR
+
+
 def is_slide(path: Path, model: CellModel, options: SlideOptions) -> bool:
     """Whether a file is treated as a slide: it has levels, is large, or has to be resampled for the model.
 
@@ -250,13 +255,12 @@ def _choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> _View
         size = slide.levels[options.level]
         scale = slide.size[1] / size[1]
         mpp = None if given is None else given * scale
-        far = mpp and learned and max(mpp / learned, learned / mpp) > _FAR
-        warning = f'; WARNING: the model learned at {learned:g}' if far else ''
+        warning = f'; warning: the model learned at {learned:g}' if mpp and learned and are_far(mpp, learned) else ''
         return _View(size, options.level, mpp, scale, f'level {options.level}, {_show(mpp)}{warning}')
     if given is None or learned is None:
         who = 'the slide' if given is None else 'the model'
         cure = '--mpp' if given is None else '--trained-mpp'
-        note = f'{_show(given)}, read as stored; WARNING: {who} does not say its microns per pixel, give {cure}'
+        note = f'{_show(given)}, read as stored; warning: {who} does not say its microns per pixel: give {cure}'
         return _View(slide.size, 0, given, 1.0, note)
     if max(given / learned, learned / given) < _SAME:
         return _View(slide.size, 0, given, 1.0, f'{_show(given)}, as the model learned')

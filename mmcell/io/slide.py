@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -192,21 +192,7 @@ def without_repeats(paths: Iterable[Path]) -> list[Path]:
     return kept
 
 
-class _Source(Protocol):
-    """What gives the pixels of an open file."""
-
-    @property
-    def levels(self) -> Sequence[tuple[int, int]]: ...
-
-    @property
-    def mpp(self) -> float | None: ...
-
-    def read(self, level: int, x1: int, y1: int, x2: int, y2: int) -> NDArray[np.uint8]: ...
-
-    def close(self) -> None: ...
-
-
-def _open(path: Path, channel_order: ChannelOrder) -> _Source:
+def _open(path: Path, channel_order: ChannelOrder) -> _File | _OpenSlide:
     if path.suffix.lower() in OPENSLIDE_SUFFIXES:
         return _OpenSlide(path)
     try:

@@ -157,9 +157,9 @@ def test_what_the_model_learned_at(image, path, tmp_path):
 def test_words_on_resolution(path, tmp_path):
     for model, options, words in (
         (Model(mpp=0.5), dict(mpp=0.51), 'as the model learned'),
-        (Model(mpp=0.5), dict(), 'WARNING: the slide does not say'),
-        (Model(), dict(mpp=0.5), 'WARNING: the model does not say'),
-        (Model(mpp=0.25), dict(mpp=0.5, level=0), 'WARNING: the model learned at 0.25'),
+        (Model(mpp=0.5), dict(), 'warning: the slide does not say'),
+        (Model(), dict(mpp=0.5), 'warning: the model does not say'),
+        (Model(mpp=0.25), dict(mpp=0.5, level=0), 'warning: the model learned at 0.25'),
         (Model(), dict(mpp=0.5, trained_mpp=0.5), 'as the model learned'),
     ):
         with Slide(path, mpp=options.get('mpp')) as slide:
