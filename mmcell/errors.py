@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxlong, _REPR.maxstring = 2, 4, 2, 20, 40
+
+
+#: Characters of a line on standard error, with 'error: ' in front.
+MAX_LINE = 300 - len('error: ')
 
 
 class InputError(Exception):
@@ -30,6 +34,15 @@ class InputError(Exception):
         # Messages of libraries that end up in `problem` may span lines; the promise is one line.
         return ' '.join(f'{self.where}: {self.problem}; {self.cure}'.split())
 
+    def brief(self) -> str:
+        """As text, of at most :data:`MAX_LINE` characters: paths and problems are shortened, the cure stays whole."""
+        line = str(self)
+        if len(line) <= MAX_LINE:
+            return line
+        where = shorten(self.where, MAX_LINE // 2)
+        problem = shorten(self.problem, MAX_LINE - len(where) - len(self.cure) - 4)
+        return shorten(f'{where}: {problem}; {self.cure}')
+
 
 class InputErrors(Exception):
     """Several independent input errors, so that a user fixes all of them in one go.
@@ -47,7 +60,14 @@ class InputErrors(Exception):
         super().__init__(self.errors)
 
     def __str__(self) -> str:
-        lines = [str(error) for error in self.errors[: self.max_shown]]
+        return self._list(str)
+
+    def brief(self) -> str:
+        """As text, each line as :meth:`InputError.brief` gives it."""
+        return self._list(InputError.brief)
+
+    def _list(self, show: Callable[[InputError], str]) -> str:
+        lines = [show(error) for error in self.errors[: self.max_shown]]
         if len(self.errors) > self.max_shown:
             lines.append(f'and {len(self.errors) - self.max_shown} more errors like these')
         return '\n'.join(lines)
@@ -75,6 +95,17 @@ def raise_all(errors: Sequence[InputError]) -> None:
         raise errors[0]
     if errors:
         raise InputErrors(errors)
+
+
+def shorten(text: str, most: int = MAX_LINE) -> str:
+    """A text as one line of at most so many characters; what is too much goes from its middle.
+
+    >>> shorten('a very   long path to a file', 21)
+    'a very lon… to a file'
+    """
+    text = ' '.join(text.split())
+    half = (max(most, 20) - 1) // 2
+    return text if len(text) <= most else f'{text[:half]}…{text[-half:]}'
 
 
 def show(value: Any) -> str:

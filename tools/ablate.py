@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmcell.cli.command import Parser, add_base_argument, add_verbose_argument, run
+from mmcell.cli.values import any_path, key_value, seed, whole
 from mmcell.errors import raise_all
 
 
@@ -15,26 +16,34 @@ def main(argv: Sequence[str] | None = None) -> None:
         'work is not repeated, interrupted training goes on.',
         'python tools/ablate.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py --work-dir work_dirs/cbam',
     )
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file; the first is the baseline')
+    parser.add_argument(
+        'configs', nargs='+', type=any_path, metavar='CONFIG', help='config file; the first is the baseline'
+    )
     what = 'put every CONFIG, but the one that it is, over this config instead of the one that it is over'
     add_base_argument(parser, help=what)
     parser.add_argument(
         '--work-dir',
+        type=any_path,
         metavar='D',
         help='parent of the runs (default: work_dirs/ablation[-over-BASE])',
     )
     parser.add_argument(
-        '--seeds', nargs='+', type=int, default=(), metavar='N', help='train each config with each seed'
+        '--seeds', nargs='+', type=seed, default=(), metavar='N', help='train each config with each seed'
     )
     choice = parser.add_mutually_exclusive_group()
-    choice.add_argument('--fold', type=int, metavar='K', help='train and validate on fold K alone')
+    choice.add_argument('--fold', type=whole(0), metavar='K', help='train and validate on fold K alone')
     choice.add_argument(
         '--folds',
         action='store_true',
         help='train each config on each fold of tools/convert.py --folds K, and score all folds as one set too',
     )
     parser.add_argument(
-        '--cfg-options', nargs='+', default=(), metavar='KEY=VALUE', help='override settings in every config'
+        '--cfg-options',
+        nargs='+',
+        type=key_value,
+        default=(),
+        metavar='KEY=VALUE',
+        help='override settings in every config',
     )
     parser.add_argument('--dry-run', action='store_true', help='only say what is done and what is to do')
     add_verbose_argument(parser)
@@ -44,9 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmcell.ablation import runs
     from mmcell.ablation.table import compare
     from mmcell.config import base_name
+    from mmcell.io.files import check_writable
 
     work_dir = args.work_dir or 'work_dirs/ablation' + (f'-over-{base_name(args.base)}' if args.base else '')
     folds = args.folds if args.fold is None else (args.fold,)
+    check_writable(work_dir)
     experiments = runs.list_experiments(args.configs, work_dir, args.seeds, args.cfg_options, folds, args.base)
     for experiment in experiments:
         print(runs.describe(experiment, runs.find_progress(experiment)), flush=True)

@@ -10,7 +10,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli.command import Parser, run
+from mmcell.cli.command import Parser, add_options_argument, run
+from mmcell.cli.values import any_path, number, whole
+from mmcell.io.files import check_writable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ stands beside tools/, in no package
 
@@ -30,9 +32,6 @@ _WITH_CONFIG = ('base', 'cfg_options', 'checkpoint', 'steps', 'amp')
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    # Imported here, as in mmcell.cli.command.
-    from mmengine.config import DictAction
-
     parser = Parser(
         'Measure time and peak memory of ours beside MMDetection and torchvision, in one run.',
         'python tools/benchmark.py load --cells 250 1000 --sides 1024',
@@ -40,51 +39,59 @@ def main(argv: Sequence[str] | None = None) -> None:
     subjects = ['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train', 'infer', 'model']
     parser.add_argument('subject', choices=subjects)
     parser.add_argument(
-        '--cells', type=int, nargs='+', default=[100, 250, 500, 1000, 2000, 4000], metavar='N', help='cells in an image'
+        '--cells',
+        type=whole(1),
+        nargs='+',
+        default=[100, 250, 500, 1000, 2000, 4000],
+        metavar='N',
+        help='cells in an image',
     )
     parser.add_argument(
-        '--sides', type=int, nargs='+', default=[512, 1024, 2048], metavar='PX', help='side of an image'
+        '--sides', type=whole(1, 2**15), nargs='+', default=[512, 1024, 2048], metavar='PX', help='side of an image'
     )
-    parser.add_argument('--repeats', type=int, default=3, help='turns of each side (default: %(default)s)')
-    parser.add_argument('--threads', type=int, default=1, help='threads of each side (default: %(default)s)')
+    parser.add_argument('--repeats', type=whole(1), default=3, help='turns of each side (default: %(default)s)')
+    parser.add_argument('--threads', type=whole(1, 1024), default=1, help='threads of each side (default: %(default)s)')
     parser.add_argument(
-        '--limit-s', type=float, help='skip others where a run takes longer (default: 30; train, infer: 300 and more)'
+        '--limit-s',
+        type=number(0, above=True),
+        help='skip others where a run takes longer (default: 30; train, infer: 300 and more)',
     )
     parser.add_argument(
-        '--limit-gb', type=float, default=8, help='skip others where they take more memory (default: %(default)s)'
+        '--limit-gb',
+        type=number(0, above=True),
+        default=8,
+        help='skip others where they take more memory (default: %(default)s)',
     )
     parser.add_argument(
         '--source',
-        type=Path,
+        type=_file,
         help='convert: a folder in the class_tiff layout instead of drawn cells; infer, model: a folder of *.tif',
     )
     parser.add_argument(
-        '--images', type=int, help='convert, infer: first N images of --source; eval: N images (default: 4)'
+        '--images', type=whole(1), help='convert, infer: first N images of --source; eval: N images (default: 4)'
     )
     parser.add_argument(
         '--torchvision',
-        type=Path,
+        type=_file,
         metavar='PYTHON',
         help='train, infer, model: Python of an environment with torchvision, pycocotools, tifffile and imagecodecs; '
         'model: beside it MONAI, if it is there',
     )
     parser.add_argument(
         '--config',
-        type=Path,
+        type=_file,
         help='instead of drawn cells: train on what MMCELL_DATA names, infer on the images of --source',
     )
-    parser.add_argument('--base', type=Path, metavar='CONFIG', help='put --config over this one')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='infer: override settings of --config'
-    )
-    parser.add_argument('--checkpoint', type=Path, help='train, infer: weights to start from')
+    parser.add_argument('--base', type=_file, metavar='CONFIG', help='put --config over this one')
+    add_options_argument(parser, 'infer: override settings of --config')
+    parser.add_argument('--checkpoint', type=_file, help='train, infer: weights to start from')
     parser.add_argument('--model', metavar='NAME', help='model: a model that comes with mmcell (default: consep)')
-    parser.add_argument('--steps', type=int, help='train: N steps and N validation images instead of an epoch')
+    parser.add_argument('--steps', type=whole(1), help='train: N steps and N validation images instead of an epoch')
     parser.add_argument('--amp', action='store_true', default=None, help='train: ours in bfloat16')
     parser.add_argument(
         '--write',
         nargs='?',
-        type=Path,
+        type=_file,
         const=Path('docs/performance.md'),
         metavar='FILE',
         help='put the table into FILE (default: docs/performance.md)',
@@ -97,10 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error(f'--{name.replace("_", "-")} needs --config')
     if args.config is not None and args.torchvision is not None:
         parser.error('--torchvision is for drawn cells, without --config')
-    numbers = [*args.cells, *args.sides, args.repeats, args.threads]
-    numbers += [args.images, args.steps, args.limit_s, args.limit_gb]
-    if min(number for number in numbers if number is not None) <= 0:
-        parser.error('numbers must be greater than 0')
+
+    if args.write is not None:
+        check_writable(args.write.parent, [args.write.name])
 
     # Imported here: --help and bad arguments answer without torch.
     from benchmarks.compare import compare
@@ -128,6 +134,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.write:
         report.write(args.write)
         print(f'wrote {args.write}')
+
+
+def _file(text: str) -> Path:
+    return Path(any_path(text))
 
 
 def _command(args: Namespace, argv: Sequence[str] | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, mpp, run
+from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path, mpp, number, pattern, seed, whole
 from mmcell.converters.base import find_layout, layout_names
 from mmcell.converters.convert import convert
 from mmcell.converters.summary import summarise
@@ -21,18 +22,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='LAYOUT',
         help=f'layout of the source: {", ".join(layout_names())}; or package.module.Class of your own',
     )
-    parser.add_argument('source', metavar='SRC', help='folder of the data set')
-    parser.add_argument('--out', required=True, metavar='DST', help='folder to write to')
-    parser.add_argument('--val-ratio', type=float, default=0.2, help='share of images for val (default: 0.2)')
-    parser.add_argument('--seed', type=int, default=42, help='seed of the split (default: 42, as the reference)')
+    parser.add_argument('source', type=any_path, metavar='SRC', help='folder of the data set')
+    parser.add_argument('--out', required=True, type=any_path, metavar='DST', help='folder to write to')
+    parser.add_argument('--val-ratio', type=number(0, 1), default=0.2, help='share of images for val (default: 0.2)')
+    parser.add_argument('--seed', type=seed, default=42, help='seed of the split (default: 42, as the reference)')
     parser.add_argument(
         '--group-by',
+        type=pattern,
         metavar='REGEX',
         help='keep images whose names agree in this on one side (default: none; the patient for monusac_xml)',
     )
     parser.add_argument(
         '--folds',
-        type=int,
+        type=whole(2),
         metavar='K',
         help='also split all annotated images into K folds; --fold of train.py and test.py chooses one',
     )
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--mpp', type=mpp, metavar='MICRONS', help='microns per pixel of the images: 0.25 at 40x, 0.5 at 20x'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one a core)')
+    parser.add_argument('--workers', type=whole(1, 1024), help='processes (default: one a core)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier conversion')
     args = parser.parse_args(argv)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcell.cli.command import Parser, add_base_argument, add_fold_argument, run
+from mmcell.cli.values import any_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -12,8 +13,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Say how two configs differ, one setting a line.',
         'python tools/diff.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py',
     )
-    parser.add_argument('old', metavar='CONFIG_A', help='config to start from')
-    parser.add_argument('new', metavar='CONFIG_B', help='config to compare with it')
+    parser.add_argument('old', type=any_path, metavar='CONFIG_A', help='config to start from')
+    parser.add_argument('new', type=any_path, metavar='CONFIG_B', help='config to compare with it')
     what = 'put both, but one that it is, over this config; given twice: CONFIG_A over one, CONFIG_B over the other'
     add_base_argument(parser, action='append', default=[], help=what)
     add_fold_argument(parser)

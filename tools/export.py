@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run, score
+from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -13,10 +14,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/export.py submission/test-results.json --to geojson --images data/cell/annotations/test.json '
         '--out build/geojson',
     )
-    parser.add_argument('results', metavar='RESULTS', help='results json, as tools/test.py writes it')
+    parser.add_argument('results', type=any_path, metavar='RESULTS', help='results json, as tools/test.py writes it')
     parser.add_argument('--to', required=True, choices=['geojson', 'csv', 'parquet', 'labels'], help='format to write')
-    parser.add_argument('--images', required=True, metavar='JSON', help='COCO json of the images; needs no annotations')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    parser.add_argument(
+        '--images', required=True, type=any_path, metavar='JSON', help='COCO json of the images; needs no annotations'
+    )
+    parser.add_argument('--out', required=True, type=any_path, metavar='DIR', help='folder to write to')
     parser.add_argument('--score-thr', type=score, help='lowest score to write (default: what val found, or 0.5)')
     args = parser.parse_args(argv)
 

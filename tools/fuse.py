@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run, score
+from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path, number, score, whole
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,10 +15,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/fuse.py fold0/test-results.json fold1/test-results.json '
         '--images data/cell/annotations/test.json --format-only --out build/fused',
     )
-    parser.add_argument('results', nargs='+', metavar='RESULTS', help='results json, as tools/test.py writes it')
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
     parser.add_argument(
-        '--images', metavar='JSON', help='COCO json of the images, to check the results against; needs no annotations'
+        'results', nargs='+', type=any_path, metavar='RESULTS', help='results json, as tools/test.py writes it'
+    )
+    parser.add_argument('--out', required=True, type=any_path, metavar='DIR', help='folder to write to')
+    parser.add_argument(
+        '--images',
+        type=any_path,
+        metavar='JSON',
+        help='COCO json of the images, to check the results against; needs no annotations',
     )
     parser.add_argument(
         '--format-only',
@@ -32,24 +37,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         help='average what agrees (weighted boxes fusion), or keep the best of it (default: %(default)s)',
     )
     parser.add_argument(
-        '--iou-thr', type=float, default=0.55, help='least IoU of two masks that are one cell (default: %(default)s)'
+        '--iou-thr',
+        type=number(0, 1, above=True),
+        default=0.55,
+        help='least IoU of two masks that are one cell (default: %(default)s)',
     )
     parser.add_argument(
-        '--weights', type=float, nargs='+', metavar='W', help='how much each file counts (default: all alike)'
+        '--weights',
+        type=number(0, above=True),
+        nargs='+',
+        metavar='W',
+        help='how much each file counts (default: all alike)',
     )
     parser.add_argument('--score-thr', type=score, default=0.0, help='lowest score to write (default: %(default)s)')
-    parser.add_argument('--max-per-img', type=int, metavar='N', help='write the best N of each image (default: all)')
+    parser.add_argument(
+        '--max-per-img', type=whole(1), metavar='N', help='write the best N of each image (default: all)'
+    )
     args = parser.parse_args(argv)
     if args.format_only and not args.images:
         parser.error('--format-only needs --images')
-    if not 0 < args.iou_thr <= 1:
-        parser.error('--iou-thr must be above 0 and at most 1')
     if args.weights and len(args.weights) != len(args.results):
         parser.error(f'--weights needs one number for each of {len(args.results)} files, not {len(args.weights)}')
-    if any(not math.isfinite(weight) or weight <= 0 for weight in args.weights or ()):
-        parser.error('--weights must be greater than 0')
-    if args.max_per_img is not None and args.max_per_img < 1:
-        parser.error('--max-per-img must be at least 1')
 
     # Imported here: --help and bad arguments answer at once.
     from mmcell.coco.fuse import fuse_files

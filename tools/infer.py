@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli.command import Parser, add_base_argument, mpp, run, score
+from mmcell.cli.command import Parser, add_base_argument, add_options_argument, run
+from mmcell.cli.values import any_path, mpp, score, whole
 from mmcell.errors import raise_all
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    # Imported here, as in mmcell.cli.command: only tools that run models need it.
-    from mmengine.config import DictAction
-
     parser = Parser(
         'Find the cells in any images: DIR/results.json, images.json, counts.csv, cells.parquet and overlays/*.png. '
         'An image that cannot be read is named on standard error; the others are done, and the exit status is 2. '
@@ -23,12 +21,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         'images',
         nargs='+',
+        type=any_path,
         metavar='IMAGE',
         help='image or slide, or a folder that holds some; without --model a config and its checkpoint come first',
     )
     parser.add_argument('--model', metavar='NAME', help='a model that comes with its weights: see docs/models/')
     add_base_argument(parser)
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    parser.add_argument('--out', required=True, type=any_path, metavar='DIR', help='folder to write to')
     parser.add_argument(
         '--score-thr', type=score, help='lowest score to count and draw (default: what val found, else 0.5)'
     )
@@ -45,15 +44,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='MICRONS',
         help='what the model learned at (default: its checkpoint says)',
     )
-    parser.add_argument('--level', type=int, help='level of slides to predict on, instead of resampling them')
+    parser.add_argument('--level', type=whole(0), help='level of slides to predict on, instead of resampling them')
     parser.add_argument(
-        '--roi', type=Path, metavar='GEOJSON', help='look at these polygons of a slide only, as QuPath exports them'
+        '--roi', type=any_path, metavar='GEOJSON', help='look at these polygons of a slide only, as QuPath exports them'
     )
     parser.add_argument('--everywhere', action='store_true', help='do not leave out the empty glass of slides')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 … (default: an accelerator if there is one)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override settings of the config'
-    )
+    add_options_argument(parser, 'override settings of the config')
     parser.usage = '%(prog)s (CONFIG CKPT | --model NAME) IMAGE [IMAGE ...] --out DIR [options]'
     args = parser.parse_intermixed_args(argv)
     if args.model is None and len(args.images) < 3:
@@ -75,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         score_thr=args.score_thr,
         channel_order=args.channel_order,
         device=args.device,
-        look=SlideOptions(args.mpp, args.trained_mpp, args.level, args.roi, args.everywhere),
+        look=SlideOptions(args.mpp, args.trained_mpp, args.level, args.roi and Path(args.roi), args.everywhere),
     )
     print('\n'.join(lines))
     raise_all(errors)

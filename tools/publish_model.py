@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, mpp, run, score
+from mmcell.cli.command import Parser, add_options_argument, run
+from mmcell.cli.values import any_path, mpp, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    # Imported here, as in mmcell.cli.command: only tools that run models need it.
-    from mmengine.config import DictAction
-
     parser = Parser(
         'Write the weights of a checkpoint to mmcell/weights/NAME.safetensors, in half precision and without pickle, '
         'with what is to be known of them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
         'python tools/publish_model.py work_dirs/consep/epoch_300.pth consep data/cell/annotations/trainval.json '
         '--score-thr 0.6 --mpp 0.25',
     )
-    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
+    parser.add_argument('checkpoint', type=any_path, metavar='CKPT', help='checkpoint file')
     parser.add_argument('name', metavar='NAME', help='name of the model; its config is configs/models/NAME.py')
-    parser.add_argument('annotations', metavar='JSON', help='annotation file that it was trained on')
+    parser.add_argument('annotations', type=any_path, metavar='JSON', help='annotation file that it was trained on')
     parser.add_argument(
         '--score-thr', type=score, help='score from which cells are counted (default: what val found in the training)'
     )
@@ -29,9 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='MICRONS',
         help='microns per pixel of the images that it was trained on (default: what tools/convert.py recorded)',
     )
-    parser.add_argument(
-        '--facts', nargs='+', action=DictAction, metavar='KEY=VALUE', help='what else is to be known of the model'
-    )
+    add_options_argument(parser, 'what else is to be known of the model', '--facts')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, run, score
+from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path, score, whole
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -13,19 +14,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/report.py work_dirs/mask_rcnn/test/val-results.json --truth data/cell/annotations/val.json '
         '--runs work_dirs/mask_rcnn --out report.html',
     )
-    parser.add_argument('results', metavar='RESULTS', help='results json, as tools/test.py writes it')
-    parser.add_argument('--truth', metavar='JSON', help='COCO json of the images with annotations')
-    parser.add_argument('--images', metavar='JSON', help='COCO json of the images (default: that of --truth)')
+    parser.add_argument('results', type=any_path, metavar='RESULTS', help='results json, as tools/test.py writes it')
+    parser.add_argument('--truth', type=any_path, metavar='JSON', help='COCO json of the images with annotations')
     parser.add_argument(
-        '--image-root', metavar='DIR', help='folder of the images (default: images/ beside the folder of the json)'
+        '--images', type=any_path, metavar='JSON', help='COCO json of the images (default: that of --truth)'
     )
-    parser.add_argument('--runs', nargs='+', default=[], metavar='DIR', help='work directories whose curves are shown')
+    parser.add_argument(
+        '--image-root',
+        type=any_path,
+        metavar='DIR',
+        help='folder of the images (default: images/ beside the folder of the json)',
+    )
+    parser.add_argument(
+        '--runs', nargs='+', type=any_path, default=[], metavar='DIR', help='work directories whose curves are shown'
+    )
     parser.add_argument(
         '--score-thr', type=score, help='lowest score that is counted (default: what val found, or 0.5)'
     )
-    parser.add_argument('--max-images', type=int, default=20, help='images to show (default: 20, the worst)')
+    parser.add_argument('--max-images', type=whole(0), default=20, help='images to show (default: 20, the worst)')
     parser.add_argument('--title', help='heading of the page (default: the path of RESULTS)')
-    parser.add_argument('--out', required=True, metavar='HTML', help='page to write')
+    parser.add_argument('--out', required=True, type=any_path, metavar='HTML', help='page to write')
     args = parser.parse_args(argv)
     if not args.truth and not args.images:
         parser.error('one of --truth and --images is needed')

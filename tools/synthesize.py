@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmcell.cli.command import Parser, run
+from mmcell.cli.values import any_path, seed, whole
 from mmcell.synthetic import write_class_tiff
 
 
@@ -13,16 +14,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Draw H&E-like tissue with four classes of cells, for `convert.py class_tiff`. Same arguments, same bytes.',
         'python tools/synthesize.py --out build/synthetic --images 30 --size 256 256 --cells 45 --seed 0',
     )
-    parser.add_argument('--out', required=True, help='folder to make')
-    parser.add_argument('--images', type=int, default=30, help='images with masks (default: %(default)s)')
-    parser.add_argument('--test-images', type=int, help='images without masks (default: a fifth of --images)')
+    parser.add_argument('--out', required=True, type=any_path, help='folder to make')
+    parser.add_argument('--images', type=whole(1), default=30, help='images with masks (default: %(default)s)')
+    parser.add_argument('--test-images', type=whole(0), help='images without masks (default: a fifth of --images)')
     parser.add_argument(
-        '--size', type=int, nargs=2, default=(256, 256), metavar=('H', 'W'), help='in pixels (default: 256 256)'
+        '--size',
+        type=whole(64, 2**15),
+        nargs=2,
+        default=(256, 256),
+        metavar=('H', 'W'),
+        help='in pixels (default: 256 256)',
     )
     parser.add_argument(
-        '--cells', type=int, default=45, help='cells in each image, where they fit (default: %(default)s)'
+        '--cells', type=whole(1), default=45, help='cells in each image, where they fit (default: %(default)s)'
     )
-    parser.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    parser.add_argument('--seed', type=seed, default=0, help='default: %(default)s')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier set')
     args = parser.parse_args(argv)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmcell.cli.command import Parser, add_run_arguments, run, score
+from mmcell.cli.command import Parser, add_run_arguments, run
+from mmcell.cli.values import any_path, score
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -14,15 +15,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         'python tools/test.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth --format-only --out build/out',
     )
     add_run_arguments(parser)
-    parser.add_argument('checkpoint', metavar='CKPT', help='checkpoint file')
+    parser.add_argument('checkpoint', type=any_path, metavar='CKPT', help='checkpoint file')
     parser.add_argument(
-        '--out', metavar='DIR', help='folder to write to (default: work_dirs/CONFIG[-over-BASE][-foldK]/test)'
+        '--out',
+        type=any_path,
+        metavar='DIR',
+        help='folder to write to (default: work_dirs/CONFIG[-over-BASE][-foldK]/test)',
     )
     parser.add_argument('--format-only', action='store_true', help='write a submission; needs no truth')
     parser.add_argument(
         '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
     )
-    parser.add_argument('--show-dir', metavar='DIR', help='also draw the predictions on the images')
+    parser.add_argument('--show-dir', type=any_path, metavar='DIR', help='also draw the predictions on the images')
     parser.add_argument('--score-thr', type=score, help='lowest score to draw (default: what val found, else 0.5)')
     args = parser.parse_args(argv)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mmcell.cli.command import Parser, add_run_arguments, run
+from mmcell.cli.values import any_path
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,10 +17,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     add_run_arguments(parser)
     parser.add_argument(
-        '--work-dir', metavar='D', help='folder for the run (default: work_dirs/CONFIG[-over-BASE][-foldK])'
+        '--work-dir',
+        type=any_path,
+        metavar='D',
+        help='folder for the run (default: work_dirs/CONFIG[-over-BASE][-foldK])',
     )
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CKPT', help='go on from a checkpoint, or from the latest one'
+        '--resume',
+        nargs='?',
+        type=any_path,
+        const='auto',
+        metavar='CKPT',
+        help='go on from a checkpoint, or from the latest one',
     )
     parser.add_argument(
         '--amp',
@@ -33,14 +42,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.compat.messages import shorten_terminal
+    from mmcell.config import blame
     from mmcell.engine import launch
     from mmcell.engine.hooks.interruption import interruptible
     from mmcell.engine.hooks.progress import progress
 
     shorten_terminal(not args.verbose)
     config = launch.config_from(args)
-    config.work_dir = launch.choose_work_dir(config, args)
-    notes = [*launch.choose_checkpoint(config, args.resume), launch.choose_precision(config, args.amp)]
+    with blame(config, 'cannot be run'):
+        config.work_dir = launch.choose_work_dir(config, args)
+        notes = [*launch.choose_checkpoint(config, args.resume), launch.choose_precision(config, args.amp)]
     if not args.skip_checks:
         from mmcell.preflight.run import check_training
 
@@ -50,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for note in filter(None, notes):
         print(note)
     with launch.sole_training(config):
-        runner = launch.build_runner(config)
+        runner = launch.build_runner(config, 'train_loop', 'val_loop')
         with interruptible(runner, sys.argv[1:] if argv is None else argv), progress(runner, not args.verbose) as shown:
             runner.train()
         for line in shown.summarise(runner, partial(launch.suggest_test, args)):

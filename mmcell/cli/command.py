@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
-import math
 import os
 import re
 import sys
@@ -14,10 +14,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmcell.errors import InputError, InputErrors, Interrupted
+from mmcell.cli.values import any_path, options_action, whole
+from mmcell.errors import InputError, InputErrors, Interrupted, shorten
 
 #: What a process of several says when another one has gone; mmcell.cli.torchrun then looks for that one's error.
 LOST = 'lost the connection to another process'
+#: Errors of a disk or a path, wherever they come up, that are no bug of ours.
+_SURROUNDINGS = frozenset(
+    (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.EIO,
+        errno.EFBIG,
+        errno.EMFILE,
+    )
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,44 +59,34 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, which takes `--seed=--` for a list."""
+        for word in sys.argv[1:] if args is None else args:
+            if re.fullmatch(r'--[\w-]+=--', word):
+                self.error(f'argument {word[:-3]}: -- is no value')
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2; argparse prints the whole usage first."""
-        _report(f'{message}; see {self.prog} --help')
+        _report(shorten(f'{message}; see {self.prog} --help'))
         raise SystemExit(2)
-
-
-def score(text: str) -> float:
-    """A score given as an argument, from 0 to 1; for `type=` of :meth:`Parser.add_argument`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:  # Written so that NaN is refused, too.
-        raise argparse.ArgumentTypeError(f'{text[:40]!r} is not a number from 0 to 1')
-    return value
-
-
-def mpp(text: str) -> float:
-    """Microns per pixel given as an argument; for `type=` of :meth:`Parser.add_argument`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.01 <= value <= 10:  # Written so that NaN is refused, too.
-        raise argparse.ArgumentTypeError(f'{text[:40]!r} is not a number of microns from 0.01 to 10')
-    return value
 
 
 def add_base_argument(parser: Parser, **more: Any) -> None:
     """Add `--base`."""
     what = 'put CONFIG, an ablation, over this config instead of the one that it is over'
-    parser.add_argument('--base', metavar='CONFIG', **{'help': what, **more})
+    parser.add_argument('--base', type=any_path, metavar='CONFIG', **{'help': what, **more})
+
+
+def add_options_argument(parser: Parser, what: str, name: str = '--cfg-options') -> None:
+    """Add `--cfg-options`, or another one of `KEY=VALUE`."""
+    parser.add_argument(name, nargs='+', action=options_action(), metavar='KEY=VALUE', help=what)
 
 
 def add_fold_argument(parser: Parser) -> None:
     """Add `--fold`."""
     what = 'train and validate on fold K of tools/convert.py --folds, from 0'
-    parser.add_argument('--fold', type=int, metavar='K', help=what)
+    parser.add_argument('--fold', type=whole(0), metavar='K', help=what)
 
 
 def add_verbose_argument(parser: Parser) -> None:
@@ -89,25 +97,10 @@ def add_verbose_argument(parser: Parser) -> None:
 
 def add_run_arguments(parser: Parser) -> None:
     """Add the arguments that MMDetection's own tools have too, and those that choose a base and a fold."""
-    # Imported here: most tools have no use for it.
-    from mmengine.config import DictAction
-
-    class Options(DictAction):
-        def __call__(self, parser: Parser, namespace: argparse.Namespace, values: list[str], *rest: object) -> None:
-            if bad := [value for value in values if '=' not in value]:
-                parser.error(f'argument --cfg-options: {bad[0]!r} is not KEY=VALUE')
-            super().__call__(parser, namespace, values, *rest)
-
-    parser.add_argument('config', metavar='CONFIG', help='config file')
+    parser.add_argument('config', type=any_path, metavar='CONFIG', help='config file')
     add_base_argument(parser)
     add_fold_argument(parser)
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=Options,
-        metavar='KEY=VALUE',
-        help='override settings, for instance train_cfg.max_epochs=2 model.backbone.depth=101',
-    )
+    add_options_argument(parser, 'override settings, for instance train_cfg.max_epochs=2 model.backbone.depth=101')
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher (default: none)'
     )
@@ -116,7 +109,7 @@ def add_run_arguments(parser: Parser) -> None:
     )
     add_verbose_argument(parser)
     # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
+    parser.add_argument('--local-rank', '--local_rank', type=whole(0), default=0, help='set by the launcher')
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -126,11 +119,13 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     for a training that was asked to end by SIGTERM. Anything else is our bug and
     keeps its traceback; processes of torchrun leave that to it, which prints the first alone.
     """
+    if hasattr(sys.stdout, 'reconfigure'):  # A path that is no UTF-8 can be written, and so it can be named.
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         main(argv)
         sys.stdout.flush()
     except (InputError, InputErrors) as error:
-        _report(str(error))
+        _report(error.brief())
         raise SystemExit(2) from None
     except Interrupted as stop:
         if stop.message:
@@ -145,7 +140,13 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
         raise SystemExit(0) from None
     except Exception as error:
         if isinstance(error, RuntimeError) and (cause := _explain(error)) is not None:
-            _report(str(cause))
+            _report(cause.brief())
+            raise SystemExit(2) from None
+        if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
+            where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else 'the disk'
+            _report(
+                InputError(where, f'cannot be used ({error.strerror})', 'choose another place or make room').brief()
+            )
             raise SystemExit(2) from None
         if isinstance(error, ImportError) and not str(error.name).startswith('mmcell'):
             reason = ' '.join(str(error).split())[:200]
@@ -180,7 +181,8 @@ def _report(message: str) -> None:
         _leave(message)
         return
     for line in message.splitlines():
-        print(f'error: {line}', file=sys.stderr)
+        # Names of files may hold what a terminal obeys.
+        print('error:', ''.join(each if each.isprintable() else ascii(each)[1:-1] for each in line), file=sys.stderr)
 
 
 def _leave(message: str | dict[str, Any]) -> None:

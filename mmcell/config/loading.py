@@ -53,6 +53,8 @@ def load_config(
     for file in (path, base):
         if file is not None and not Path(file).exists():
             raise InputError(file, 'does not exist', 'check the path')
+        if file is not None and not Path(file).is_file():  # to open a named pipe can block for ever
+            raise InputError(file, 'is no file', 'name a config file')
     try:
         config = Config.fromfile(path) if base is None else bases.load_over(path, base)
     except InputError:

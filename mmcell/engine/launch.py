@@ -16,7 +16,7 @@ from mmengine.device import get_device
 from mmengine.dist import init_dist, is_distributed, is_main_process
 from mmengine.runner import Runner
 
-from mmcell.config import check_fold, load_config, run_name, title
+from mmcell.config import blame, check_fold, load_config, run_name, title
 from mmcell.engine.bfloat16 import has_bfloat16
 from mmcell.engine.dumping import WholeConfig
 from mmcell.engine.hooks.resume_notes import ResumeNotesHook
@@ -24,7 +24,7 @@ from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
 from mmcell.engine.weights import skip_pretrained
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint
-from mmcell.io.files import locked
+from mmcell.io.files import check_writable, locked
 
 #: What each launcher sets in the processes that it starts, and how to start them.
 _LAUNCHERS = {
@@ -211,8 +211,27 @@ def sole_training(config: Config) -> Iterator[None]:
         yield
 
 
-def build_runner(config: Config) -> Runner:
-    """A runner of the config's type; mmengine builds model and loggers, loops and data follow when it runs."""
+def build_runner(config: Config, *loops: str) -> Runner:
+    """A runner of the config's type.
+
+    Args:
+        config: The config.
+        loops: Which of its loops, 'train_loop', 'val_loop' and 'test_loop', to build as well, with their data; mmengine
+            builds the others when they run.
+
+    Raises:
+        InputError: If something cannot be built, or the work folder not be written to.
+    """
+    if is_main_process():
+        check_writable(config.work_dir)
+    with blame(config, 'cannot be run'):
+        runner = _build(config)
+        for loop in loops:
+            getattr(runner, loop)
+    return runner
+
+
+def _build(config: Config) -> Runner:
     from mmdet.registry import RUNNERS
 
     config = WholeConfig.of(config)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mmcell.coco.cells import cells_of
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.coco.threshold import choose_threshold, threshold_of
-from mmcell.config import base_of, load_config
+from mmcell.config import base_of, blame, load_config
 from mmcell.engine.classes import dataset_meta, name_classes
 from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
@@ -69,17 +69,20 @@ def load_model(
         config = load_config(config)
     content = load_checkpoint(checkpoint)
     init_default_scope(config.get('default_scope', 'mmdet'))
-    network = MODELS.build(config.model)
+    with blame(config, 'has a model that cannot be built'):
+        network = MODELS.build(config.model)
     raise_all(check_weights(config, checkpoint, content, network)[0])
     load_state_dict(network, content.get('state_dict', content), strict=True)
     try:
-        network.to(device or get_device())
+        network.to(get_device() if device is None else device)
     except (RuntimeError, AssertionError) as error:
         raise InputError('--device', str(error)[:200], 'choose cpu, cuda, cuda:1 …') from None
-    meta, classes = content.get('meta', {}), name_classes(config, checkpoint, content)
-    steps = [step for step in config.test_dataloader.dataset.pipeline if step.type not in _READING]
+    meta = content.get('meta', {})
     mpp = dataset_meta(content).get('mpp')
-    return CellModel(network.eval(), steps, classes, threshold_of(meta), mpp)
+    with blame(config, 'has a test pipeline that cannot be built'):
+        steps = [step for step in config.test_dataloader.dataset.pipeline if step.type not in _READING]
+        classes = name_classes(config, checkpoint, content)
+        return CellModel(network.eval(), steps, classes, threshold_of(meta if isinstance(meta, dict) else {}), mpp)
 
 
 class CellModel:

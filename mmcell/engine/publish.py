@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 import mmcell
-from mmcell.coco.schema import category_names
+from mmcell.coco.schema import category_names, read_coco
 from mmcell.coco.threshold import THRESHOLD_KEY, threshold_of
 from mmcell.engine.classes import recorded_classes
 from mmcell.engine.predictor import load_model
 from mmcell.errors import InputError
 from mmcell.io.checkpoints import load_checkpoint, save_safetensors
-from mmcell.io.files import digest_file, read_json, write_bytes
+from mmcell.io.files import digest_file, write_bytes
 from mmcell.io.shipped import CONFIGS, SUMS, WEIGHTS, read_sums
 
 #: What a clone should carry at most for one model, bytes.
@@ -65,7 +65,7 @@ def publish(
         raise InputError(checkpoint, 'names no classes', 'take a checkpoint that training wrote')
     model = load_model(config, checkpoint, 'cpu')
     mpp = model.mpp if mpp is None else mpp
-    truth = read_json(annotations)
+    truth = read_coco(annotations)
     if category_names(truth) != model.classes:
         problem = f'has the classes {", ".join(category_names(truth))}, not {", ".join(model.classes)}'
         raise InputError(annotations, problem, 'give the file that the model was trained on')

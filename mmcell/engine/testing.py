@@ -12,16 +12,16 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 
 from mmcell.coco.schema import read_coco
-from mmcell.coco.submission import RESULTS_NAME, write_submission
-from mmcell.coco.threshold import METRICS_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
-from mmcell.config import fold_of, run_name, title
+from mmcell.coco.submission import RESULTS_NAME, ZIP_NAME, write_submission
+from mmcell.coco.threshold import METRICS_NAME, RECORD_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
+from mmcell.config import blame, fold_of, run_name, title
 from mmcell.engine.hooks.progress import progress
 from mmcell.engine.launch import build_runner
 from mmcell.engine.predictor import describe_model
 from mmcell.errors import InputError
 from mmcell.io.addresses import locate
 from mmcell.io.checkpoints import fingerprint, load_checkpoint
-from mmcell.io.files import read_json, write_json
+from mmcell.io.files import check_writable, read_json, write_json
 from mmcell.report.console import format_scores
 
 
@@ -61,7 +61,15 @@ def test(
         InputErrors: If `check` finds several things.
     """
     out = Path(out or f'work_dirs/{run_name(config)}/test')
-    images_json = _use_split(config, split)
+    files: tuple[str, ...] = (
+        (RESULTS_NAME, ZIP_NAME, RECORD_NAME) if format_only else (f'{split}-results.json', METRICS_NAME)
+    )
+    if is_main_process():
+        check_writable(out, files)
+        if show_dir is not None:
+            check_writable(show_dir)
+    with blame(config, 'cannot be tested'):
+        images_json = _use_split(config, split)
     if not format_only and not read_coco(images_json).get('annotations'):
         raise InputError(images_json, 'has no annotations to score against', 'add --format-only or choose --split val')
     config.load_from, config.resume = str(checkpoint), False
@@ -75,7 +83,7 @@ def test(
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'
         config.test_evaluator[0].update(out_file=str(raw), format_only=format_only)
-        runner = build_runner(config)
+        runner = build_runner(config, 'test_loop')
         with progress(runner, not verbose):
             metrics = runner.test()
         results: Any = read_json(raw) if is_main_process() else None
@@ -86,10 +94,12 @@ def test(
             lines += [f'wrote {names} to {out}']
             write_record(out / RESULTS_NAME, describe_model(config, checkpoint), found)
         else:
-            name = f'{split}-results.json'
+            name = files[0]
             if split == 'val':
                 found = _found_threshold(metrics, found)
             described = _describe(config, checkpoint, split, metrics)
+            # Of other results: where it is, it is of those beside it.
+            (out / METRICS_NAME).unlink(missing_ok=True)
             write_json(out / name, results)
             write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
             categories = sorted(read_coco(images_json)['categories'], key=lambda category: category['id'])

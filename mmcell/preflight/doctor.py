@@ -239,13 +239,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     # Imported here: it makes this process one of our tools.
     from mmcell.cli.command import Parser
+    from mmcell.cli.values import any_path
 
     parser = Parser(
         'Check the installation and name a cure for each problem. With DATA, read every image, annotation and mask of '
         'a converted data set instead, and say what is in it.',
         'python tools/doctor.py data/cell',
     )
-    parser.add_argument('data', nargs='?', metavar='DATA', help='folder that tools/convert.py wrote')
+    parser.add_argument('data', nargs='?', type=any_path, metavar='DATA', help='folder that tools/convert.py wrote')
     args = parser.parse_args(argv)
     if args.data is not None:
         from mmcell.preflight.examine import examine_data

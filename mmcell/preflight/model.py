@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from mmcell.config import title
+from mmcell.config import blame, title
 from mmcell.engine.classes import find_num_classes
 from mmcell.errors import InputError
 from mmcell.models.dense_roi_extractor import takes_any_layout
@@ -33,14 +33,8 @@ def build_model(config: Config) -> nn.Module:
                 return MODELS.build(copy.deepcopy(config.model))
         except Exception:  # Perhaps only because a constructor looks at values, such as `torch.linspace(…).tolist()`.
             pass
-        try:
+        with blame(config, 'has a model that cannot be built'):
             return MODELS.build(copy.deepcopy(config.model))
-        except InputError:
-            raise
-        except Exception as error:
-            reason = f'{type(error).__name__}: {error}'[:300]
-            problem = f'has a model that cannot be built ({reason})'
-            raise InputError(title(config), problem, 'fix the config') from None
 
 
 def check_num_classes(config: Config, classes: Sequence[str]) -> list[InputError]:

@@ -15,6 +15,7 @@ from mmengine.dist import broadcast_object_list, init_dist, is_distributed, is_m
 from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
+from mmcell.config import blame
 from mmcell.engine.resuming import check_optimizer, check_state
 from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights, skip_pretrained
 from mmcell.errors import InputError, raise_all
@@ -26,6 +27,7 @@ from mmcell.preflight.images import check_images, read_sizes
 from mmcell.preflight.labels import check_labels
 from mmcell.preflight.model import build_model, check_layouts, check_num_classes
 from mmcell.preflight.pretrained import check_initial_weights, check_pretrained
+from mmcell.preflight.settings import check_best, check_settings
 from mmcell.preflight.splits import Split, check_splits, find_seen, read_splits
 
 
@@ -53,7 +55,8 @@ def check_training(config: Config) -> None:
 
     def check(report: _Report) -> None:
         # The test images are none of training's business.
-        report.errors += check_arguments(config, skip=('test_dataloader', 'test_evaluator', 'test_cfg'))
+        skip = 'test_dataloader', 'test_evaluator', 'test_cfg'
+        report.errors += [*check_settings(config, skip), *check_arguments(config, skip)]
         checkpoint = config.get('load_from')
         # mmengine announces that there is none, and will do so again.
         if config.get('resume') and not checkpoint and (Path(config.work_dir) / 'last_checkpoint').is_file():
@@ -61,6 +64,8 @@ def check_training(config: Config) -> None:
         if not checkpoint:
             _collect(report, check_pretrained, config)
         splits = _check_data(report, config, ('train', 'val'), scored='val')
+        if splits:
+            report.errors += check_best(config, splits[0].classes)
         if _validates(config):
             report.warnings += find_seen(*([one for one in splits if one.name == name] for name in ('val', 'train')))
         report.add(check_labels(config, splits))
@@ -95,7 +100,8 @@ def check_testing(config: Config, split: str, scored: bool) -> None:
     def check(report: _Report) -> None:
         others = {'train', 'val', 'test'} - {split}
         skip = [f'{name}_{what}' for name in others for what in ('dataloader', 'evaluator', 'cfg')]
-        report.errors += check_arguments(config, skip=[*skip, 'optim_wrapper', 'param_scheduler'])
+        skip += ['optim_wrapper', 'param_scheduler']
+        report.errors += [*check_settings(config, [*skip, 'default_hooks']), *check_arguments(config, skip)]
         splits = _check_data(report, config, (split,), scored=split if scored else None)
         if scored:  # What was trained on need not be there any more.
             report.warnings += find_seen(splits, read_splits(config, ('train',))[0])
@@ -118,7 +124,10 @@ def _run(config: Config, check: Callable[[_Report], None]) -> None:
         collecting = gc.isenabled()
         gc.disable()
         try:
-            check(report)
+            with blame(config, 'cannot be checked'):
+                check(report)
+        except InputError as error:
+            report.errors.append(error)
         finally:
             if collecting:
                 gc.enable()

@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from mmcell.errors import InputError
-from mmcell.io.files import remove_leftovers, replace_folder
+from mmcell.io.files import check_writable, remove_leftovers, replace_folder
 from mmcell.io.images import read_image, read_label_map
 
 
@@ -41,8 +41,9 @@ def write_mosaics(
     source, out = Path(source), Path(out)
     if side < 1 or images < 1 or seed < 0:
         raise InputError('--size, --images, --seed', 'are out of range', 'give positive numbers')
-    if out.exists():
+    if os.path.lexists(out):
         raise InputError(out, 'already exists', 'choose another --out')
+    check_writable(out.parent)
     folders = sorted(path.parent for path in source.glob('train/*/image.tif') if re.search(match, path.parent.name))
     if not folders:
         raise InputError(source, f'holds no train/*/image.tif that matches {match!r}', 'check the folder and --match')

@@ -11,7 +11,7 @@ import numpy as np
 import tifffile
 
 from mmcell.errors import InputError
-from mmcell.io.files import remove_leftovers, replace_folder, write_json
+from mmcell.io.files import check_writable, remove_leftovers, replace_folder, write_json
 from mmcell.synthetic.tissue import NUM_CLASSES, draw_tissue
 
 TRAIN, TEST, TEST_IDS = 'train', 'test_release', 'test_image_name_to_ids.json'
@@ -81,7 +81,8 @@ def _check_ranges(num_images: int, size: tuple[int, int], num_cells: int, seed: 
 
 
 def _check_out(out: Path, overwrite: bool) -> None:
-    if not out.exists():
+    if not os.path.lexists(out):
+        check_writable(out.parent)
         return
     if not out.is_dir():
         raise InputError(out, 'is not a folder', 'choose another --out')

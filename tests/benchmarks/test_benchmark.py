@@ -124,7 +124,7 @@ def test_bad_arguments(tool, tmp_path, monkeypatch):
         (('infer', '--config', ROOT / 'configs/cell/mask_rcnn.py'), 'needs --source and --checkpoint'),
         (('load', '--model', 'consep'), '--model is for model only'),
         (('model', '--source', tmp_path), 'holds no *.tif'),
-        (('load', '--cells', 0), 'must be greater than 0'),
+        (('load', '--cells', 0), 'is not a whole number from 1'),
         (('convert', '--source', tmp_path), 'holds no train'),
     ):
         outcome = tool('benchmark', *arguments)
