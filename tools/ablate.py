@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         'configs', nargs='+', type=any_path, metavar='CONFIG', help='config file; the first is the baseline'
     )
-    what = 'put every CONFIG, but the one that it is, over this config instead of the one that it is over'
+    what = 'use this config as the base of every CONFIG but itself'
     add_base_argument(parser, help=what)
     parser.add_argument(
         '--work-dir',

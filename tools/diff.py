@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('old', type=any_path, metavar='CONFIG_A', help='config to start from')
     parser.add_argument('new', type=any_path, metavar='CONFIG_B', help='config to compare with it')
-    what = 'put both, but one that it is, over this config; given twice: CONFIG_A over one, CONFIG_B over the other'
+    what = 'use this config as the base of both, but of itself; given twice: the bases of CONFIG_A and of CONFIG_B'
     add_base_argument(parser, action='append', default=[], help=what)
     add_fold_argument(parser)
     args = parser.parse_args(argv)

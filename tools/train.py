@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=any_path,
         const='auto',
         metavar='CKPT',
-        help='go on from a checkpoint, or from the latest one',
+        help='resume from a checkpoint, or from the latest one',
     )
     parser.add_argument(
         '--amp',

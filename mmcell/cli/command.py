@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
 def add_base_argument(parser: Parser, **more: Any) -> None:
     """Add `--base`."""
-    what = 'put CONFIG, an ablation, over this config instead of the one that it is over'
+    what = 'use this config as the base of CONFIG instead of its own'
     parser.add_argument('--base', type=any_path, metavar='CONFIG', **{'help': what, **more})
 
 
