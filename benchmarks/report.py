@@ -20,8 +20,8 @@ from mmcell.io.files import write_bytes
 _PACKAGES = ('torch', 'numpy', 'onedl-mmdetection', 'onedl-mmcv', 'pycocotools', 'faster-coco-eval')
 _PREFACE = """# Performance
 
-Ours beside MMDetection. Each section is what one call of `tools/benchmark.py` wrote; the same call with `--write`
-replaces it.
+Ours beside MMDetection and torchvision. Each section is what one call of `tools/benchmark.py` wrote; the same call with
+`--write` replaces it.
 
 Each side of each row is a process of its own with one thread, unless the section says otherwise; they take turns. Times
 are medians of the processor's time, user and system, which the wall clock shows too where nobody else is at work.
