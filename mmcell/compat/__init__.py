@@ -1,5 +1,7 @@
 """Everything that changes how other packages behave, applied by :func:`install` and by nothing else.
 
+But for one thing: who builds a backbone of timm gets a torchvision that can be imported, see :mod:`.torchvision`.
+
 Our command-line tools call it, see :mod:`mmcell.cli`. Another repository that uses mmcell as a plugin may: then
 mmengine reads checkpoints without running code in them, torchvision can be imported beside another build of torch, and
 messages that nobody can act on stay off the terminal. One module of this package says each of these, and why.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -24,24 +25,29 @@ def fix_torchvision() -> None:
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision; the plain import where that works.
+    """torchvision, without its operators where they do not load.
+
+    Also where nobody called :func:`mmcell.compat.install`: models that come with mmcell need it, and who loads one in a
+    line of Python has no use for a torchvision that cannot be imported.
 
     Raises:
         InputError: If torchvision is not installed or does not fit the installed torch.
     """
-    cure = 'install the release that belongs to your torch, or do without its operators: call mmcell.compat.install()'
+    if 'torchvision' not in sys.modules:
+        _declare_missing_operators()
     try:
         import torchvision
     except ModuleNotFoundError:
         raise InputError('torchvision', 'is not installed', 'run tools/setup.sh --force') from None
     except Exception as error:  # a RuntimeError, and what follows from half an import the next time
-        raise InputError('torchvision', f'does not fit the installed torch ({error})', cure) from None
+        problem = f'does not fit the installed torch ({error})'
+        raise InputError('torchvision', problem, 'install the release that belongs to your torch') from None
     return torchvision
 
 
 def _declare_missing_operators() -> None:
     spec = find_spec('torchvision')
-    if spec is None:
+    if spec is None or _KEPT:
         return
     import torch
 

@@ -252,4 +252,10 @@ def test_a_torchvision_that_does_not_load_is_one_line(folder):
     (package / '__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
     outcome = run(folder, TIMM, folder / 'broken')
     first, second = values(outcome, 'error')
-    assert first == second and 'nms does not exist' in first and 'mmcell.compat.install()' in first
+    assert first == second and 'nms does not exist' in first and 'belongs to your torch' in first
+
+
+@pytest.mark.slow
+def test_a_torchvision_for_another_torch_does_for_timm(folder):
+    """The one that is installed, whichever that is, where nobody called `mmcell.compat.install`."""
+    assert values(run(folder, TIMM), 'error') == []
