@@ -93,6 +93,12 @@ def test_ambiguous_regions_are_crowds(source, converted, same_cells):
     assert 'epithelial 1, lymphocyte 0' in result.printed and 'crowd regions     4' in result.printed
 
 
+def test_crowds_alone_are_refused(source, refused):
+    (source / f'{FIRST}.xml').write_text(annotations(Ambiguous=[SQUARE_BESIDE]))
+    line = refused('monusac_xml', source)
+    assert 'source: holds 4 crowd regions and no cell: nothing is left to learn; annotate single cells' in line
+
+
 def test_regions_without_pixels_are_counted(source, converted):
     regions = [SQUARE, [(1.2, 1.2), (1.8, 1.2), (1.5, 1.8)], [(3, 3), (4, 4)], [(90, 90), (95, 90), (95, 95)], []]
     (source / f'{FIRST}.xml').write_text(annotations(Epithelial=regions))
