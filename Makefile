@@ -32,7 +32,7 @@ lint:
 
 # Not .venv and not work_dirs/: both take long to make again.
 clean:
-	rm -rf build .pytest_cache .ruff_cache .hypothesis
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage*
 	find configs mmcell tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:
