@@ -15,6 +15,8 @@ from mmcell.errors import InputError
 
 #: The variable of a config that says it; dumped configs and checkpoints have it too.
 _RECORD = '_run'
+#: Characters of a dumped config that are looked through: ours have twenty thousand.
+_MAX_TEXT = 2**20
 _FOLD = re.compile('^fold[0-9]+_')
 #: Configs below it are known by the names of their folder and file.
 _SHIPPED = Path(__file__).resolve().parents[1].joinpath('.mim', 'configs').resolve()
@@ -106,13 +108,18 @@ def _with_ann_file(value: Any) -> Iterator[Any]:
 
 
 def read_record(text: str) -> dict[str, Any] | None:
-    """Base and fold as a dumped config says them, without running it; None if it says nothing."""
+    """Base and fold as a dumped config says them, without running it; None if it says nothing or is none."""
+    if len(text) > _MAX_TEXT:
+        return None
     try:
         for node in ast.parse(text).body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == _RECORD:
                 if isinstance(node.value, ast.Call):
-                    return {str(each.arg): ast.literal_eval(each.value) for each in node.value.keywords}
-    except (SyntaxError, ValueError):
+                    found = {str(each.arg): ast.literal_eval(each.value) for each in node.value.keywords}
+                    base, fold = found.get('base'), found.get('fold')
+                    sound = isinstance(base, str | None) and isinstance(fold, int | None)
+                    return {'base': base, 'fold': fold} if sound else None
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass
     return None
 

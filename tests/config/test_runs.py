@@ -56,7 +56,28 @@ def test_what_is_dumped_says_it(tmp_path):
     assert read_record(path.read_text()) == {'base': None, 'fold': None}
 
 
-@pytest.mark.parametrize('text', ['', 'model = dict()', '_run = 3', "_run = dict(base=open('x'))", 'model = '])
+NASTY = [
+    '-' * 10**5 + '1',
+    'a' + '.b' * 10**5 + ' = 1',
+    '_run = dict(base=' + '[' * 150 + ']' * 150 + ')',
+    '# ' * 10**6,
+    '\0',
+]
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        *NASTY,
+        '_run = dict(fold="1")',
+        '_run = dict',
+        '',
+        'model = dict()',
+        '_run = 3',
+        "_run = dict(base=open('x'))",
+        'model = ',
+    ],
+)
 def test_no_record(text):
     assert read_record(text) is None
 

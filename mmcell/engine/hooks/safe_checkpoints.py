@@ -212,7 +212,8 @@ class _LateRemoval(LocalBackend):
         """Remove what is to go, except `keep`, from `folder`: a checkpoint may have come from another one."""
         for path in self._outdated():
             path = self.join_path(folder, Path(path).name)
-            if path in keep or not is_main_process():
+            # What a checkpoint from elsewhere says may be anything.
+            if path in keep or not is_main_process() or Path(path).suffix != '.pth':
                 continue
             if self.isfile(path):
                 super().remove(path)
@@ -221,7 +222,8 @@ class _LateRemoval(LocalBackend):
         self.hub.update_info('outdated_ckpts', [])
 
     def _outdated(self) -> list[str]:
-        return self.hub.runtime_info.get('outdated_ckpts', [])
+        found = self.hub.runtime_info.get('outdated_ckpts', [])
+        return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def remove_leftovers(folder: str | Path) -> None:
