@@ -118,10 +118,16 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _walk(source: Path) -> Iterator[Path]:
-    """All files below a folder but left-overs and what lies in our own conversions; links to folders are no folders."""
-    for folder, names, files in os.walk(source):
+    """All files below a folder but left-overs and our own conversions; links are followed, each folder is seen once."""
+    seen = {os.path.realpath(source)}
+    for folder, names, files in os.walk(source, followlinks=True):
         here = Path(folder)
-        names[:] = sorted(name for name in names if not is_left_over(name) and not is_conversion(here / name))
+        found = [name for name in sorted(names) if not is_left_over(name) and not is_conversion(here / name)]
+        if is_conversion(here):
+            found = [name for name in found if name != 'images']  # a link to another source
+        real = {name: os.path.realpath(here / name) for name in found}
+        names[:] = [name for name in found if real[name] not in seen]
+        seen.update(real.values())
         yield from (here / name for name in sorted(files) if not is_left_over(name))
 
 

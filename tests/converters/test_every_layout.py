@@ -163,6 +163,18 @@ def test_what_macos_windows_and_jupyter_leave_is_passed_over(layout, source, con
     assert dirty.printed == clean.printed and dirty.load() == clean.load()
 
 
+def test_folders_may_be_links(layout, source, converted, tmp_path):
+    """Also one that leads back to the source."""
+    expected = converted(layout, source, '--workers', 1)
+    (tmp_path / 'elsewhere').mkdir()
+    for path in [path for path in source.iterdir() if path.is_dir()]:
+        path.rename(tmp_path / 'elsewhere' / path.name)
+        path.symlink_to(tmp_path / 'elsewhere' / path.name)
+    (source / 'back').symlink_to(source)
+    found = converted(layout, source, '--workers', 1, out='linked')
+    assert found.load() == expected.load() and found.printed == expected.printed
+
+
 def test_files_that_nobody_reads_are_named(layout, source, converted):
     assert 'not read' not in converted(layout, source, '--workers', 1, out='clean').printed
     (source / 'more').mkdir()
