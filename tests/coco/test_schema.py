@@ -131,6 +131,8 @@ BAD: dict[str, tuple[Callable[[dict], Any], str]] = {
     'info as list': (lambda d: d.update(info=[1]), 'info is [1]'),
     'info null': (lambda d: d.update(info=None), 'info is None'),
     'channel order': (lambda d: d.update(info={'channel_order': 'x'}), "info has the channel_order 'x'"),
+    'mpp': (lambda d: d.update(info={'mpp': '0.25'}), "info has the mpp '0.25'"),
+    'mpp of an image': (lambda d: d['images'][0].update(mpp=-1), 'has the mpp -1'),
     'channel order as list': (lambda d: d.update(info={'channel_order': ['rgb']}), 'info has the channel_order'),
     'image null': (lambda d: d['images'].append(None), 'images[2] is no object but None'),
     'image without id': (lambda d: d['images'][0].pop('id'), 'images[0] has the id None'),

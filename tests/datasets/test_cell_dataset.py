@@ -55,6 +55,15 @@ def test_without_annotations(root):
     assert len(dataset(root, 'test', test_mode=True)) == 2
 
 
+def test_microns_per_pixel_are_part_of_the_meta_data(root, class_tiff, tmp_path):
+    """MMEngine writes them into checkpoints, from which infer learns them."""
+    assert 'mpp' not in dataset(root).metainfo
+    convert(LAYOUTS.get('class_tiff')(class_tiff), tmp_path / 'known', workers=1, mpp=0.25)
+    for name in ('train', 'val', 'trainval', 'test'):
+        assert dataset(tmp_path / 'known', name).metainfo['mpp'] == 0.25
+    assert 'mpp' not in dataset(root).metainfo
+
+
 def test_channel_order(root):
     path = root / 'annotations/trainval.json'
     assert dataset(root)[0]['channel_order'] == 'rgb'
