@@ -40,7 +40,11 @@ def checkpoint(network, tmp_path):
 @pytest.fixture
 def annotations(tmp_path):
     path = tmp_path / 'trainval.json'
-    path.write_text(json.dumps({'images': [{}, {}], 'annotations': [{}], 'categories': [{'id': 1, 'name': 'nucleus'}]}))
+    images = [{'id': number, 'file_name': f'{number}.png', 'height': 8, 'width': 8} for number in (1, 2)]
+    cell = {'id': 1, 'image_id': 1, 'category_id': 1, 'bbox': [0, 0, 2, 2], 'area': 4, 'iscrowd': 0}
+    cell['segmentation'] = {'size': [8, 8], 'counts': '0260`1'}
+    categories = [{'id': 1, 'name': 'nucleus'}]
+    path.write_text(json.dumps({'images': images, 'annotations': [cell], 'categories': categories}))
     return path
 
 
