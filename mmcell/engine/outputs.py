@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, read_json, remove_leftovers, write_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.journal import Journal
+from mmcell.io.output_names import unique_stems
 from mmcell.io.tables import safe_row
 from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.overlay import draw_file, write_picture
@@ -230,8 +231,8 @@ def _read(path: Path, key: str) -> Any:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it is the name of a file, and no path: files of these names are removed."""
-    return isinstance(value, str) and value == PurePath(value).name != ''
+    """Whether it is a name that we give, and no path: files of these names are removed."""
+    return isinstance(value, str) and unique_stems([f'{value}.png']) == [value]
 
 
 def _differences(old: Any, new: Mapping[str, Any]) -> str:
