@@ -151,16 +151,22 @@ def test_cbam_is_all_that_experiment_3_adds(tool):
     )
 
 
-@pytest.mark.parametrize(('name', 'classes'), [('consep', 4), ('nuclei', 1)])
-def test_what_we_ship_is_the_strong_recipe(name, classes):
-    """Over the base of the same name, on all images and for longer."""
-    shipped = load_config(ROOT / f'configs/models/{name}.py')
+def test_consep_is_the_strong_recipe():
+    """On all images, for longer, and predicted from two of its eight views."""
+    shipped = load_config(ROOT / 'configs/models/consep.py')
     strong = load_config(ROOT / 'configs/cell/mask_rcnn_strong.py', base=ROOT / 'configs' / BASES[1])
-    heads = strong.model.detector.detector.roi_head
-    heads.bbox_head.num_classes = heads.mask_head.num_classes = classes
     strong.train_dataloader.dataset.ann_file = 'annotations/trainval.json'
-    strong.train_cfg.update(max_epochs=300, val_begin=301)
+    strong.train_cfg.update(max_epochs=215, val_begin=216)
+    strong.model.detector.turns = (0,)
     assert diff_configs(strong, shipped) == []
+
+
+def test_nuclei_goes_on_from_consep():
+    consep, nuclei = (load_config(ROOT / f'configs/models/{name}.py') for name in ('consep', 'nuclei'))
+    assert nuclei.load_from == 'consep'
+    heads = consep.model.detector.detector.roi_head
+    heads.bbox_head.num_classes = heads.mask_head.num_classes = 1
+    assert nuclei.model == consep.model
 
 
 def test_data_root_comes_from_the_environment(monkeypatch):
