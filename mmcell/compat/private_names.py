@@ -42,6 +42,8 @@ PRIVATE_NAMES = (
     PrivateName('mmdet.datasets.transforms.LoadAnnotations', '_load_bboxes', 'read as one array, not box by box'),
     PrivateName('mmdet.datasets.transforms.LoadAnnotations', '_load_masks', 'read as a label map'),
     PrivateName('mmdet.datasets.transforms.LoadAnnotations', '_process_masks', 'which masks are ignored, as there'),
+    PrivateName('mmdet.datasets.transforms.Resize', '_resize_img', 'leaves no pixel of a strip'),
+    PrivateName('mmdet.datasets.transforms.Resize', '_resize_masks', 'leaves no pixel of a strip'),
     PrivateName('mmdet.models.backbones.ResNet', '_freeze_stages', 'freezes the attention of the stem, too'),
     PrivateName('mmdet.models.detectors.BaseDetector', '_forward', 'abstract: every detector has to have it'),
     PrivateName('mmdet.models.roi_heads.StandardRoIHead', '_mask_forward', 'masks of other boxes than its own'),
