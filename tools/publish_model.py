@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
         'Write the weights of a checkpoint to mmcell/weights/NAME.safetensors, in half precision and without pickle, '
         'with what is to be known of them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
-        'python tools/publish_model.py work_dirs/consep/epoch_300.pth consep data/cell/annotations/trainval.json '
+        'python tools/publish_model.py work_dirs/consep/epoch_215.pth consep data/cell/annotations/trainval.json '
         '--score-thr 0.6 --mpp 0.25',
     )
     parser.add_argument('checkpoint', type=any_path, metavar='CKPT', help='checkpoint file')
