@@ -18,8 +18,8 @@ heading() { echo "=== $*"; }
 rm -rf "$out"
 export MMCELL_DATA=$out/data/
 
-heading "1/6 infer: the model that comes with mmcell outlines and types the cells of $sample"
-python tools/infer.py --model consep "$sample" --out "$out/cells"
+heading "1/6 infer: a model that comes with mmcell outlines the nuclei of $sample"
+python tools/infer.py --model nuclei "$sample" --out "$out/cells"
 
 heading "2/6 synthesize: $images images of $cells cells"
 python tools/synthesize.py --out "$out/source" --images "$images" --size "$size" "$size" --cells "$cells" --seed "$seed"
