@@ -35,13 +35,14 @@ class InputError(Exception):
         return ' '.join(f'{self.where}: {self.problem}; {self.cure}'.split())
 
     def brief(self) -> str:
-        """As text, of at most :data:`MAX_LINE` characters: paths and problems are shortened, the cure stays whole."""
+        """As text, of at most :data:`MAX_LINE` characters: first paths and problems are shortened, then a long cure."""
         line = str(self)
         if len(line) <= MAX_LINE:
             return line
         where = shorten(self.where, MAX_LINE // 2)
-        problem = shorten(self.problem, MAX_LINE - len(where) - len(self.cure) - 4)
-        return shorten(f'{where}: {problem}; {self.cure}')
+        room = MAX_LINE - len(where) - 4
+        problem = shorten(self.problem, max(room - len(self.cure), room // 2))
+        return shorten(f'{where}: {problem}; {shorten(self.cure, room - len(problem))}')
 
 
 class InputErrors(Exception):
