@@ -112,7 +112,7 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     for handler in logger.handlers:
         if record.levelno < handler.level:
             continue
-        if isinstance(handler, logging.FileHandler) or not isinstance(handler, logging.StreamHandler):
+        if type(handler) is not logging.StreamHandler:  # a file, or what somebody else has attached
             handler.handle(record)
         elif record.levelno >= logging.WARNING and handler.filter(record):  # it drops repeated ones
             _write(record.levelname.lower(), record.getMessage(), more=' (all of it is in the log file)')
