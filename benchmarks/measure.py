@@ -311,7 +311,8 @@ class _Worker:
         self._limits = limits
         start = _fork if side.python is None else partial(_start_python, side.python)
         self._connection, self._process = start(threads)
-        self._connection.send((side.task, inputs, side.name))
+        # The server that forks was started with the environment of that time.
+        self._connection.send((dict(os.environ), side.task, inputs, side.name))
         self._base = self._receive(None)
         self.times: list[float] = []
         self._cold = True
@@ -390,7 +391,8 @@ def serve(connection: Connection, threads: int) -> None:
     """The measured process: takes task, inputs and side, then answers 'prepare', 'turn' and 'finish'."""
     try:
         _use_threads(threads)
-        task_type, inputs, side = connection.recv()
+        environment, task_type, inputs, side = connection.recv()
+        os.environ.update(environment)
         sys.stdout = Path(os.devnull).open('w')  # where pycocotools reports its progress
         task, result = task_type(inputs, side), None
         base = _reset_peak()
