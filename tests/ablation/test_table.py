@@ -12,6 +12,7 @@ import torch
 from mmcell.ablation.runs import Experiment, list_experiments
 from mmcell.ablation.table import compare
 from mmcell.evaluation import evaluate_coco
+from mmcell.io.checkpoints import fingerprint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,11 +34,12 @@ def experiments(tmp_path, tool, monkeypatch) -> list[Experiment]:
 def finish(experiment: Experiment, tmp_path: Path, kept: slice) -> None:
     """As if it were trained and had found these of the cells of its val images."""
     (experiment.folder / 'test').mkdir(parents=True)
-    torch.save({'state_dict': {}}, experiment.folder / 'epoch_1.pth')
+    torch.save({'state_dict': {}}, path := experiment.folder / 'epoch_1.pth')
     truth = json.loads((tmp_path / f'data/annotations/fold{experiment.fold}_val.json').read_text())
     results = [{**cell, 'score': 0.5 + index / 1000} for index, cell in enumerate(truth['annotations'][kept])]
     (experiment.folder / 'test/val-results.json').write_text(json.dumps(results))
-    (experiment.folder / 'test/metrics.json').write_text(json.dumps({'checkpoint': 'epoch_1.pth', 'metrics': {}}))
+    record = {'checkpoint': 'epoch_1.pth', 'fingerprint': fingerprint(path), 'metrics': {}}
+    (experiment.folder / 'test/metrics.json').write_text(json.dumps(record))
 
 
 def test_folds_are_one_set_of_images(experiments, tmp_path):

@@ -173,4 +173,4 @@ def test_bad_arguments(tmp_path, tool):
     outcome = tool('ablate', tmp_path / 'nowhere.py', '--dry-run')
     assert outcome.status == 2 and outcome.err.count('\n') == 1 and 'nowhere.py: does not exist' in outcome.err
     outcome = tool('ablate', DEMO, '--dry-run', '--cfg-options', 'seed')
-    assert outcome.status == 2 and "'seed' is no setting" in outcome.err
+    assert outcome.status == 2 and "'seed' is not KEY=VALUE" in outcome.err

@@ -104,8 +104,9 @@ def test_load_from(tool, tmp_path, data, trap):
 
 def test_pretrained_backbone(tool, tmp_path, data, trap):
     path, sprung = trap
-    options = ('model.backbone.init_cfg.type=Pretrained', f'model.backbone.init_cfg.checkpoint={path}')
-    assert load_config(CONFIG).model.backbone.type
+    name = 'model.backbone.init_cfg'
+    assert load_config(CONFIG).model.backbone.init_cfg is None
+    options = (f'{name}._delete_=True', f'{name}.type=Pretrained', f'{name}.checkpoint={path}')
     check(tool('train', CONFIG, '--work-dir', tmp_path / 'work', '--cfg-options', *options), sprung)
 
 
