@@ -63,6 +63,8 @@ def compare(name: str, options: Options, repeats: int, limits: Limits, command: 
     what = [
         rows[0].labels[label] for label in ('config', 'model', 'source', 'data', 'ours in') if label in rows[0].labels
     ]
+    if threads != 1:
+        what.append(f'{threads} threads')
     return Report(
         title=f'{name}: {", ".join(what)}' if what else name,
         about=' '.join(subject.task.__doc__.split()),
