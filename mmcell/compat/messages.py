@@ -10,6 +10,7 @@ import builtins
 import functools
 import logging
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -70,6 +71,7 @@ def shorten_terminal(shorten: bool = True) -> None:
     _shortens = shorten
     shows: Any = _show_warning if shorten else _PYTHON_SHOWS
     warnings.showwarning = shows
+    threading.excepthook = _tell_of_thread if shorten else threading.__excepthook__
     after_import('mmengine.logging.logger', _choose_handlers)
 
 
@@ -95,6 +97,19 @@ def _write(level: str, text: str, more: str = '') -> None:
     tqdm.write(f'{level}: {text}', file=sys.stderr)  # above a progress bar, if there is one
 
 
+def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
+    """One line where a full disk ends a thread, such as TensorBoard's that writes its curves."""
+    if isinstance(args.exc_value, OSError):
+        _write_warning(f'a thread that writes files ended ({args.exc_value})')
+    else:
+        threading.__excepthook__(args)
+
+
+def _tell_of_broken_log(record: logging.LogRecord) -> None:
+    """Instead of logging's traceback at each record that a full disk does not take."""
+    _write_warning(f'the log cannot be written ({sys.exc_info()[1]})')
+
+
 def _choose_handlers(module: Any) -> None:
     call_all = module.MMLogger.callHandlers
     if call_all.__module__ == module.__name__:  # not ours yet
@@ -113,6 +128,8 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
         if record.levelno < handler.level:
             continue
         if type(handler) is not logging.StreamHandler:  # a file, or what somebody else has attached
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = _tell_of_broken_log  # type: ignore[method-assign]
             handler.handle(record)
         elif record.levelno >= logging.WARNING and handler.filter(record):  # it drops repeated ones
             _write(record.levelname.lower(), record.getMessage(), more=' (all of it is in the log file)')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 from mmengine.logging import MMLogger, print_log
 
 import mmcell.cli  # noqa: F401  silences
+from mmcell.compat import messages
 from mmcell.compat.messages import MAX_LENGTH, MESSAGES, shorten_terminal
 from mmcell.synthetic import write_class_tiff
 
@@ -100,3 +103,15 @@ def test_a_short_terminal_and_a_whole_log(capsys, tmp_path):
                 assert 'a dump of everything' in out and long in out and 'Loads checkpoint' in out
     finally:
         shorten_terminal()
+
+
+def test_a_log_on_a_full_disk_is_one_line(capfd):
+    messages._write_warning.cache_clear()
+    logger, handler = logging.Logger('full'), logging.FileHandler('/dev/full')
+    logger.addHandler(handler)
+    record = logger.makeRecord('full', logging.INFO, 'file', 1, 'text', (), None)
+    for _ in range(2):
+        messages._call_handlers(logger, record)
+    assert capfd.readouterr().err == 'warning: the log cannot be written ([Errno 28] No space left on device)\n'
+    with contextlib.suppress(OSError):
+        handler.close()
