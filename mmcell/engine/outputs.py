@@ -169,7 +169,9 @@ class Outputs:
                 CellTable(self._out / TABLE_NAME, self._model.classes) as table,
             ):
                 rows = csv.writer(counts)
-                rows.writerow(safe_row(['image', *count_heading(self._model.classes)]))
+                # Areas are known of some images, or the total stays the last column.
+                last = None if any(image.get('mpp') for image in images) else len(self._model.classes) + 1
+                rows.writerow(safe_row(['image', *count_heading(self._model.classes)[:last]]))
                 separator = ''
                 for image in images:
                     found = self._journal.content(image['id'])
@@ -180,7 +182,7 @@ class Outputs:
                     cells = self._make_cells(image, found)
                     mpp = image.get('mpp')
                     mm2 = None if mpp is None else image['height'] * image['width'] * (mpp / 1000) ** 2
-                    rows.writerow(safe_row([image['file_name'], *count_row(cells.counts(), mpp, mm2)]))
+                    rows.writerow(safe_row([image['file_name'], *count_row(cells.counts(), mpp, mm2)[:last]]))
                     table.add(image['file_name'], cells, mpp)
             results.write(']')
             info = {'channel_order': self._channel_order}
