@@ -31,11 +31,11 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
         InputError: If `given` is not from 0 to 1.
 
     >>> choose_threshold(None, 0.42)
-    (0.42, 'score threshold 0.42, found on val')
+    (0.42, 'score threshold 0.42, recorded with the model')
     >>> choose_threshold(0.3, 0.42)
     (0.3, 'score threshold 0.3, as given; val found 0.42')
     >>> choose_threshold(None, None)
-    (0.5, 'score threshold 0.5, since none was found on val; set another with --score-thr')
+    (0.5, 'score threshold 0.5, since none is recorded with the model; set another with --score-thr')
     """
     if given is not None:
         if not 0 <= given <= 1:
@@ -43,9 +43,9 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
         note = '' if found is None else f'; val found {found:g}'
         return given, f'score threshold {given:g}, as given{note}'
     if found is not None:
-        return found, f'score threshold {found:g}, found on val'
+        return found, f'score threshold {found:g}, recorded with the model'
     return DEFAULT_THRESHOLD, (
-        f'score threshold {DEFAULT_THRESHOLD:g}, since none was found on val; set another with --score-thr'
+        f'score threshold {DEFAULT_THRESHOLD:g}, since none is recorded with the model; set another with --score-thr'
     )
 
 

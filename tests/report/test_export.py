@@ -211,13 +211,13 @@ def test_tool(dataset, tmp_path, tool):
     done = tool(*arguments, dataset.truth)
     assert (done.status, done.err) == (0, '')
     assert done.out.splitlines() == [
-        'score threshold 0.5, since none was found on val; set another with --score-thr',
+        'score threshold 0.5, since none is recorded with the model; set another with --score-thr',
         f'wrote {tmp_path / "out/cells.csv"}',
     ]
     few = len((tmp_path / 'out/cells.csv').read_text().splitlines())
     write_record(dataset.results_path, {}, 0.3)
     done = tool(*arguments, dataset.truth)
-    assert done.out.startswith('score threshold 0.3, found on val\n')
+    assert done.out.startswith('score threshold 0.3, recorded with the model\n')
     assert len((tmp_path / 'out/cells.csv').read_text().splitlines()) == KEPT + 1 > few
     failed = tool(*arguments, 'nowhere.json')
     assert failed.status == 2

@@ -116,8 +116,8 @@ def test_the_threshold_of_the_checkpoint_counts(source, checkpoint, tmp_path, to
     torch.save(content, tmp_path / 'validated.pth')
     counts = []
     for weights, line in (
-        (checkpoint, 'score threshold 0.5, since none was found on val; set another with --score-thr'),
-        (tmp_path / 'validated.pth', 'score threshold 0.22, found on val'),
+        (checkpoint, 'score threshold 0.5, since none is recorded with the model; set another with --score-thr'),
+        (tmp_path / 'validated.pth', 'score threshold 0.22, recorded with the model'),
     ):
         out = tmp_path / weights.stem
         outcome = tool('infer', CONFIG, weights, source / 'test_release', '--out', out, *FEW)

@@ -77,7 +77,7 @@ def check_experiment(name: str, data: Path, weights: Path, tmp_path: Path, tool)
     assert load_checkpoint(work / 'epoch_1.pth')['meta']['score_thr'] == pytest.approx(threshold)
     assert recorded_threshold(tmp_path / 'val/val-results.json') == threshold
     assert recorded_threshold(tmp_path / 'out/test-results.json') == pytest.approx(threshold)
-    assert f'score threshold {threshold:g}, found on val' in outcome.out and '\nall ' in outcome.out
+    assert f'score threshold {threshold:g}, recorded with the model' in outcome.out and '\nall ' in outcome.out
     assert len(list((tmp_path / 'pictures').iterdir())) == len(read_json(data / 'annotations/val.json')['images'])
     validate_submission(tmp_path / 'val/val-results.json', data / 'annotations/val.json')
 
