@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--images', required=True, type=any_path, metavar='JSON', help='COCO json of the images; needs no annotations'
     )
     parser.add_argument('--out', required=True, type=any_path, metavar='DIR', help='folder to write to')
-    parser.add_argument('--score-thr', type=score, help='lowest score to write (default: what val found, or 0.5)')
+    parser.add_argument('--score-thr', type=score, help='lowest score to write (default: that of the model, or 0.5)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer at once.

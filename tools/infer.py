@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_base_argument(parser)
     parser.add_argument('--out', required=True, type=any_path, metavar='DIR', help='folder to write to')
     parser.add_argument(
-        '--score-thr', type=score, help='lowest score to count and draw (default: what val found, else 0.5)'
+        '--score-thr', type=score, help='lowest score to count and draw (default: that of the model, else 0.5)'
     )
     parser.add_argument(
         '--channel-order',

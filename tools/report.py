@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--runs', nargs='+', type=any_path, default=[], metavar='DIR', help='work directories whose curves are shown'
     )
     parser.add_argument(
-        '--score-thr', type=score, help='lowest score that is counted (default: what val found, or 0.5)'
+        '--score-thr', type=score, help='lowest score that is counted (default: that of the model, or 0.5)'
     )
     parser.add_argument('--max-images', type=whole(0), default=20, help='images to show (default: 20, the worst)')
     parser.add_argument('--title', help='heading of the page (default: the path of RESULTS)')

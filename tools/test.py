@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
     )
     parser.add_argument('--show-dir', type=any_path, metavar='DIR', help='also draw the predictions on the images')
-    parser.add_argument('--score-thr', type=score, help='lowest score to draw (default: what val found, else 0.5)')
+    parser.add_argument('--score-thr', type=score, help='lowest score to draw (default: that of the model, else 0.5)')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.

@@ -33,14 +33,14 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
     >>> choose_threshold(None, 0.42)
     (0.42, 'score threshold 0.42, recorded with the model')
     >>> choose_threshold(0.3, 0.42)
-    (0.3, 'score threshold 0.3, as given; val found 0.42')
+    (0.3, 'score threshold 0.3, as given; 0.42 is recorded with the model')
     >>> choose_threshold(None, None)
     (0.5, 'score threshold 0.5, since none is recorded with the model; set another with --score-thr')
     """
     if given is not None:
         if not 0 <= given <= 1:
             raise InputError('--score-thr', f'{given:g} is no score', 'give a number from 0 to 1')
-        note = '' if found is None else f'; val found {found:g}'
+        note = '' if found is None else f'; {found:g} is recorded with the model'
         return given, f'score threshold {given:g}, as given{note}'
     if found is not None:
         return found, f'score threshold {found:g}, recorded with the model'

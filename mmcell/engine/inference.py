@@ -143,8 +143,8 @@ def infer(
     lines = [line, *found, f'wrote {files} to {out}', f'wrote {outputs.count} pictures to {out / PICTURES_NAME}']
     lines.append(f'file names in images.json are relative to {root}')
     if apart:
-        problem = f'{apart} images that do not say so or cannot be resampled were read as stored'
-        lines.append(f'warning: the model learned at {learned:g} microns a pixel; {problem}: --mpp says theirs')
+        problem = f'{apart} of {len(paths)} images, which do not say theirs or cannot be resampled, were read as stored'
+        lines.append(f'warning: the model learned at {learned:g} microns a pixel; {problem}: --mpp says what theirs is')
     if renamed := [f'{readable(old)} as {new}' for old, new in zip(found_names, names) if new != old]:
         more = f' and {len(renamed) - 1} more' if len(renamed) > 1 else ''
         lines.append(f'names that JSON cannot hold are written with %: {renamed[0]}{more}')
