@@ -117,7 +117,7 @@ def test_a_slide_among_images(work, tool):
     outcome = tool('infer', *arguments)
     assert outcome.status == 0, outcome.err
     assert 'slide.svs: 0.5 microns a pixel, resampled to the 0.4 that the model learned at' in outcome.out
-    assert 'warning: the model learned at 0.4 microns a pixel; 1 images that do not say so' in outcome.out
+    assert 'warning: the model learned at 0.4 microns a pixel; 1 of 2 images, which do not say theirs' in outcome.out
     summary = json.loads(Path('out/slides/slide/summary.json').read_text())
     assert summary['total'] > 5 and summary['predicted at'] == 0.4
     assert len(json.loads(Path('out/slides/slide/cells.geojson').read_text())['features']) == summary['total']
