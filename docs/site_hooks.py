@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 #: Pages of the repository's root that are pages of the site too, and what they are called in it.
 _PAGES = {'README.md': 'index.md', 'CONTRIBUTING.md': 'contributing.md', 'CHANGELOG.md': 'changelog.md'}
+#: The page that shows a notebook, without outputs as it is committed.
+_NOTEBOOK = {'notebook.md': 'docs/notebook.ipynb'}
 #: What docstrings refer to, as it comes out: the site has no pages for most of it.
 _ROLE = re.compile(r':(?:attr|class|data|func|meth|mod):<code>~?([\w.]+)</code>')
 _LINK = re.compile(r'(?<!!)\[([^]]*)\]\((?!https?:|#|mailto:)([^)]+)\)')
@@ -25,6 +28,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if name == included:
             text = Path(file).read_text(encoding='utf-8')
             markdown = text.replace('](docs/', '](').replace('src="docs/', 'src="')
+    if name in _NOTEBOOK:
+        markdown = _to_markdown(Path(_NOTEBOOK[name]))
+    for shown, path in _NOTEBOOK.items():
+        markdown = markdown.replace(f'{Path(path).name})', f'{shown})')
     depth = name.count('/')
 
     def fit(match: re.Match[str]) -> str:
@@ -37,6 +44,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return text if above or elsewhere or path == 'data/README.md' else match[0]
 
     return _LINK.sub(fit, markdown)
+
+
+def _to_markdown(path: Path) -> str:
+    cells = json.loads(path.read_text(encoding='utf-8'))['cells']
+    texts = ((''.join(cell['source']), cell['cell_type'] == 'code') for cell in cells)
+    return '\n\n'.join(f'```python\n{text}\n```' if is_code else text for text, is_code in texts)
 
 
 def on_page_content(html: str, **_: Any) -> str:
