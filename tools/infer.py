@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.cli.command import Parser, add_base_argument, add_options_argument, run
+from mmcell.cli.command import Parser, add_base_argument, add_launcher_argument, add_options_argument, run
 from mmcell.cli.values import any_path, mpp, score, whole
 from mmcell.errors import raise_all
 
@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--everywhere', action='store_true', help='do not leave out the empty glass of slides')
     parser.add_argument('--device', help='cpu, cuda, cuda:1 … (default: an accelerator if there is one)')
+    add_launcher_argument(parser)
     add_options_argument(parser, 'override settings of the config')
     parser.usage = '%(prog)s (CONFIG CKPT | --model NAME) IMAGE [IMAGE ...] --out DIR [options]'
     args = parser.parse_intermixed_args(argv)
@@ -59,9 +60,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.config import load_config
     from mmcell.engine.inference import infer
-    from mmcell.engine.slides import SlideOptions
+    from mmcell.engine.launch import join
+    from mmcell.engine.slide_plan import SlideOptions
     from mmcell.io.shipped import find_config
 
+    join(args.launcher, args.local_rank)
     named = args.model is not None
     config, checkpoint, *images = [find_config(args.model), args.model, *args.images] if named else args.images
     lines, errors = infer(
@@ -74,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=args.device,
         look=SlideOptions(args.mpp, args.trained_mpp, args.level, args.roi and Path(args.roi), args.everywhere),
     )
-    print('\n'.join(lines))
+    if lines:
+        print('\n'.join(lines))
     raise_all(errors)
 
 

@@ -102,12 +102,17 @@ def add_run_arguments(parser: Parser) -> None:
     add_fold_argument(parser)
     add_options_argument(parser, 'override settings, for instance train_cfg.max_epochs=2 model.backbone.depth=101')
     parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher (default: none)'
-    )
-    parser.add_argument(
         '--skip-checks', action='store_true', help='do not check that data, config and checkpoint fit together first'
     )
     add_verbose_argument(parser)
+    add_launcher_argument(parser)
+
+
+def add_launcher_argument(parser: Parser) -> None:
+    """Add `--launcher`, and what launchers add."""
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher (default: none)'
+    )
     # torch.distributed.launch passes the rank as an argument, torchrun as a variable.
     parser.add_argument('--local-rank', '--local_rank', type=whole(0), default=0, help='set by the launcher')
 

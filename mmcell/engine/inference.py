@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size, is_main_process
 from tqdm import tqdm
 
 from mmcell.coco.threshold import choose_threshold
@@ -22,7 +23,8 @@ from mmcell.engine.outputs import (
     describe_call,
 )
 from mmcell.engine.predictor import describe_model, load_model
-from mmcell.engine.slides import SlideOptions, are_far, infer_slides, is_slide
+from mmcell.engine.slide_plan import SlideOptions, are_far, is_slide
+from mmcell.engine.slides import infer_slides
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import check_writable, digest_file, names_in_json
 from mmcell.io.images import ChannelOrder
@@ -66,8 +68,9 @@ def infer(
     Where the model is tiled and the test pipeline only loads images, their windows are read as they are predicted, so
     that images of any size do; pictures of large ones are shrunk.
 
-    Slides (see :func:`mmcell.engine.slides.is_slide`) are in none of these files, but in `slides/<output_name>` and
-    `slides.csv`, see :func:`mmcell.engine.slides.infer_slide`.
+    Slides (see :func:`mmcell.engine.slide_plan.is_slide`) are in none of these files, but in `slides/<output_name>` and
+    `slides.csv`, see :func:`mmcell.engine.slides.infer_slides`. Processes that a launcher joined share them, and leave
+    images to the first.
 
     Args:
         config: The config; its test pipeline prepares the images.
@@ -80,7 +83,8 @@ def infer(
         look: How to look at slides; microns per pixel are those of all images.
 
     Returns:
-        Lines that say what was written where, and an error for each image that could not be read.
+        Lines that say what was written where, and an error for each image that could not be read; no lines in processes
+        but the first.
 
     Raises:
         InputError: If a source does not exist, the checkpoint does not fit, no image can be read, or the folder cannot
@@ -92,8 +96,9 @@ def infer(
     look = look or SlideOptions()
     if look.roi is not None and len(paths) > 1:
         raise InputError('--roi', f'is of one slide, but there are {len(paths)} files', 'give that slide alone')
-    check_writable(out, FILES)
-    check_writable(out / PICTURES_NAME)
+    if is_main_process():
+        check_writable(out, FILES)
+        check_writable(out / PICTURES_NAME)
     root = Path(os.path.commonpath([path.parent for path in paths]))
     found_names = [path.relative_to(root).as_posix() for path in paths]
     names = names_in_json(found_names)
@@ -108,11 +113,16 @@ def infer(
     errors: list[InputError] = []
     if slides:
         same = {key: value for key, value in call.items() if key != 'images'}
-        found, errors = infer_slides(model, same, slides, out, score_thr, look, channel_order)
+        folders = {name: (path, out / 'slides' / stem) for name, (path, stem) in slides.items()}
+        found, errors = infer_slides(model, same, folders, out, score_thr, look, channel_order)
+    if not images and len(errors) == len(slides):
+        raise_all(errors)
+    if not is_main_process():
+        return [], errors
     if not images:
-        if len(errors) == len(slides):
-            raise_all(errors)
         return [line, *found], errors
+    if get_world_size() > 1:
+        found.append(f'{len(images)} images are no slides: the first process alone predicted them')
     with Outputs(out, model, call, channel_order) as outputs:
         if outputs.is_finished(lambda: [digest_file(path) for path, _ in images.values()]):
             return [line, *found, f'{out} holds all that this call finds: nothing to do'], errors

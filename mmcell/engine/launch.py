@@ -35,6 +35,8 @@ _LAUNCHERS = {
         "start it with Open MPI's mpirun and MASTER_ADDR, or with tools/dist_train.sh or tools/slurm_train.sh",
     ),
 }
+_DAY = 86_400  # seconds
+
 #: In a work folder, locked by the training that is going on in it.
 LOCK_NAME = '.training.lock'
 
@@ -76,6 +78,23 @@ def check_launcher(launcher: str) -> None:
         if value is None or (not name.endswith(('ADDR', 'NODELIST')) and not value.isdigit()):
             problem = f'needs {name}, which {"is not set" if value is None else f"is {value[:20]!r}, no number"}'
             raise InputError(f'--launcher {launcher}', problem, f'{cure}, or leave --launcher out')
+
+
+def join(launcher: str, local_rank: int) -> None:
+    """Join the other processes of a launcher, if there is one; they exchange objects, no tensors, over gloo.
+
+    Args:
+        launcher: Which.
+        local_rank: Place among the processes of this machine, where no variable says it.
+
+    Raises:
+        InputError: See :func:`check_launcher`.
+    """
+    check_launcher(launcher)
+    if launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', str(local_rank))
+        # One may wait for the last region of another, or for the files of a slide, for as long as that takes.
+        init_dist(launcher, backend='gloo', timeout=_DAY)
 
 
 def _join_on_cpu(config: Config) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from itertools import chain
 from types import SimpleNamespace
 
@@ -14,11 +16,12 @@ import shapely
 import tifffile
 from scipy import ndimage
 
-from mmcell.engine import slides
 from mmcell.engine.predictor import CellModel
+from mmcell.engine.region_cells import predict_regions, subtract
 from mmcell.engine.regions import find_tissue, plan_regions, read_roi
-from mmcell.engine.slides import SlideOptions, infer_slide, subtract, write_summaries
-from mmcell.errors import InputError
+from mmcell.engine.slide_plan import SlideOptions, choose_view, plan_slide
+from mmcell.engine.slides import deal, infer_slides
+from mmcell.errors import InputError, raise_all
 from mmcell.io.slide import Slide
 from mmcell.structures.cells import Cells
 from mmcell.structures.rle import encode_label_map
@@ -85,7 +88,11 @@ def path(image, tmp_path):
 
 
 def look(model, path, out, **options):
-    return infer_slide(model, {}, path, 'slide.tif', out, 0.5, SlideOptions(**{'tiles': 2} | options))
+    """The summary, and lines that say what was done."""
+    options = SlideOptions(**{'tiles': 2} | options)
+    lines, errors = infer_slides(model, {}, {'slide.tif': (path, out)}, out.parent, 0.5, options)
+    raise_all(errors)
+    return json.loads((out / 'summary.json').read_text()), lines
 
 
 def rows(out):
@@ -141,6 +148,39 @@ def test_a_killed_run_goes_on(path, tmp_path):
     assert model.calls > 9
 
 
+def test_processes_share_regions(path, tmp_path):
+    """Each piece is dealt out once, and it does not matter who did what, nor when."""
+    todo = [[0, 1, 2, 5], [], [7], [*range(12)]]
+    for count in (1, 2, 3, 20):
+        shares = [deal(todo, rank, count) for rank in range(count)]
+        assert [sorted(chain(*parts)) for parts in zip(*shares)] == todo
+        sizes = [sum(map(len, share)) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+
+    look(Model(), path, tmp_path / 'whole', mpp=0.5)
+    arguments = tmp_path / 'out', 0.5, SlideOptions(mpp=0.5, tiles=2)
+    plan = plan_slide(Model(), {}, 'slide.tif', path, *arguments)
+    models = Model(), Model(), Model()
+    for rank in (2, 0, 1):
+        predict_regions(models[rank], plan, deal([plan.todo], rank, 3)[0])
+    assert sum(model.calls for model in models) == len(plan.regions) > 9
+    model = Model()
+    look(model, path, tmp_path / 'out', mpp=0.5)
+    assert model.calls == 0
+    for name in ('cells.parquet', 'cells.geojson'):
+        assert (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+
+
+def test_a_second_call_is_refused(path, tmp_path):
+    script = 'import sys; from mmcell.io.files import locked\nwith locked(sys.argv[1]): print(flush=True); input()'
+    command = [sys.executable, '-c', script, tmp_path / '.slides.lock']
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match='is in use by another call'):
+            look(Model(), path, tmp_path / 'out', mpp=0.5)
+        other.communicate(b'\n')
+
+
 def test_what_the_model_learned_at(image, path, tmp_path):
     """At twice the resolution the same cells, in pixels of the slide, shifted by nothing."""
     summary, lines = look(Model(mpp=0.25), path, tmp_path / 'out', mpp=0.5)
@@ -163,7 +203,7 @@ def test_words_on_resolution(path, tmp_path):
         (Model(), dict(mpp=0.5, trained_mpp=0.5), 'as the model learned'),
     ):
         with Slide(path, mpp=options.get('mpp')) as slide:
-            assert words in slides._choose_view(slide, model, SlideOptions(**options)).note
+            assert words in choose_view(slide, model, SlideOptions(**options)).note
     with pytest.raises(InputError, match=r'--level: 3 is not a level of slide\.tif, which has 1'):
         look(Model(), path, tmp_path / 'out', level=3)
 
@@ -196,8 +236,8 @@ def test_geojson_in_parts(path, tmp_path, monkeypatch):
 
 
 def test_csv(path, tmp_path):
-    summary, _ = look(Model(), path, tmp_path / 'out', mpp=0.5)
-    with write_summaries([summary], CLASSES, tmp_path).open(newline='') as file:
+    look(Model(), path, tmp_path / 'out', mpp=0.5)
+    with (tmp_path / 'slides.csv').open(newline='') as file:
         row = next(csv.DictReader(file))
     assert float(row['total per mm2']) == pytest.approx(90 / float(row['mm2'])) and row['slide'] == 'slide.tif'
 
@@ -225,6 +265,6 @@ def test_neighbours_share_no_pixel():
 
 
 def test_a_model_of_whole_images_is_named(path, tmp_path):
-    model = SimpleNamespace(reads_windows=False)
+    model = SimpleNamespace(reads_windows=False, classes=CLASSES)
     with pytest.raises(InputError, match='tiled config'):
         look(model, path, tmp_path / 'out')

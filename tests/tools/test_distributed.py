@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from mmdet.registry import MODELS
 from mmengine.registry import DefaultScope
@@ -65,6 +67,11 @@ TILED = """
 _base_ = './exact.py'
 model = dict(_delete_=True, type='TiledDetector', detector=_base_.model, tile=48, overlap=24)
 """
+#: The same, of images as they are, which are read window by window.
+WINDOWS = """
+_base_ = './tiled.py'
+test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadCellImage'), dict(type='PackDetInputs')]))
+"""
 HOOKS = """
 import json
 import os
@@ -110,6 +117,7 @@ def folder(tmp_path_factory) -> Path:
     convert(LAYOUTS.get('class_tiff')(folder / 'source', ()), folder / 'data', val_ratio=1 / 3)
     (folder / 'exact.py').write_text(EXACT)
     (folder / 'tiled.py').write_text(TILED)
+    (folder / 'windows.py').write_text(WINDOWS)
     (folder / 'hooks_of_test_distributed.py').write_text(HOOKS)
     return folder
 
@@ -231,6 +239,37 @@ def test_tiles_under_slurm(folder, weights, tmp_path, tool):
     )
     name = 'test-results.json'
     assert (tmp_path / 'one' / name).read_bytes() == (tmp_path / 'two' / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_slides(folder, weights, tmp_path, tool):
+    """Regions of two slides, and of a third one for which two processes are left: the files of one process."""
+    rng = np.random.default_rng(0)
+    (tmp_path / 'slides').mkdir()
+    for name, size in (('a', (90, 500)), ('b', (90, 260)), ('c', (90, 420))):
+        picture = rng.integers(0, 255, (*size, 3), dtype=np.uint8)
+        with tifffile.TiffWriter(tmp_path / 'slides' / f'{name}.tif') as file:
+            options = dict(tile=(64, 64), photometric='rgb', compression='zlib')
+            file.write(picture, subifds=1, **options)
+            file.write(picture[::2, ::2], subfiletype=1, **options)
+    arguments = [folder / 'windows.py', weights, tmp_path / 'slides', '--score-thr', '0.05', '--mpp', '0.5']
+    assert tool('infer', *arguments, '--out', tmp_path / 'one').status == 0
+    command = [sys.executable, '-m', 'mmcell.cli.torchrun', '--nproc-per-node=2', ROOT / 'tools/infer.py', *arguments]
+    command += ['--out', tmp_path / 'two', '--launcher', 'pytorch']
+    outcome = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count('cells.parquet and cells.geojson') == 3
+    one, two = (
+        {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob('*.*')) if path.is_file()}
+        for out in (tmp_path / 'one', tmp_path / 'two')
+    )
+    assert len(one) == 11 and one.keys() == two.keys()
+    for name in one:
+        if name.endswith('summary.json'):
+            mine, other = (json.loads(files[name]) | {'seconds': None} for files in (one, two))
+            assert mine == other and mine['total'] > 10
+        elif not name.endswith('.lock'):
+            assert one[name] == two[name], name
 
 
 def free_port() -> int:
