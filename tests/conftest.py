@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -18,6 +19,11 @@ from mmcell.cli.command import run
 pytest_plugins = ['tests.coco_cases', 'tests.small_dataset']
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over all that is imported: MMEngine calls it for every data set that it builds."""
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

@@ -285,6 +285,7 @@ def test_a_dying_process_ends_the_job(folder, tmp_path):
     assert 'rank 1 (local rank 1' in line and 'killed by SIGKILL (exitcode -9)' in line
 
 
+@pytest.mark.slow
 def test_a_bug_in_one_process_is_shown_once(folder, tmp_path):
     outcome = script('dist_train', folder / 'exact.py', 2, '--work-dir', tmp_path / 'work', BROKEN_RANK='1')
     assert outcome.returncode == 1 and outcome.stderr.count('Traceback') == 1
@@ -293,6 +294,7 @@ def test_a_bug_in_one_process_is_shown_once(folder, tmp_path):
     assert line.startswith('error: rank 1 (local rank 1') and 'failed with exit status 1, see above' in line
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_one_line(folder, weights):
     outcome = script('dist_test', folder / 'exact.py', weights, 2, MMCELL_DATA='nowhere')
     assert outcome.returncode == 2 and outcome.stderr.count('\n') == 1

@@ -22,7 +22,7 @@ EXPERIMENTS = sorted(
     for path in (ROOT / 'configs/cell').glob('mask_rcnn*.py')
     if not path.stem.startswith(('mask_rcnn_aug_', 'mask_rcnn_strong'))
 )
-#: Small enough for a CPU: two images of 64 px, enlarged less, no worker processes, one checkpoint.
+#: Small enough for a CPU: two images of 64 px, enlarged less, few masks, no worker processes, one checkpoint.
 TINY = (
     'train_cfg.max_epochs=1',
     'train_dataloader.dataset.indices=1',
@@ -36,6 +36,8 @@ TINY = (
     'test_dataloader.dataset.pipeline.2.scale=(96,96)',
     'default_hooks.checkpoint.save_best=None',
     'default_hooks.checkpoint.save_optimizer=False',
+    'model.test_cfg.rpn.max_per_img=50',
+    'model.test_cfg.rcnn.max_per_img=20',
 )
 
 
