@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmcell.io.limits import MAX_MPP, MAX_SEED, MIN_MPP
+
 #: Most bytes of a path on Linux, and of a name in one.
 _MAX_PATH, _MAX_NAME = 4095, 255
-#: What numpy's and torch's generators both take.
-MAX_SEED = 2**32 - 1
 
 
 def any_path(text: str) -> str:
@@ -60,7 +60,7 @@ def number(least: float, most: float = math.inf, above: bool = False) -> Callabl
 #: A score.
 score = number(0, 1)
 #: Microns per pixel.
-mpp = number(0.01, 10)
+mpp = number(MIN_MPP, MAX_MPP)
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

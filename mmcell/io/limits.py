@@ -36,3 +36,9 @@ MAX_FILL_WORK = 2**33
 
 #: Pixels of all masks of one image in training, those in several counted as often: label maps are made of them.
 MAX_COVERED = 2**28
+
+#: Microns per pixel of an image that holds cells.
+MIN_MPP, MAX_MPP = 0.01, 10
+
+#: What numpy's and torch's generators both take as a seed.
+MAX_SEED = 2**32 - 1

@@ -19,6 +19,7 @@ from mmcell.evaluation.coco_ap import evaluate_coco
 from mmcell.evaluation.headline import to_tag
 from mmcell.evaluation.metrics import CellMetric, DenseCocoMetric
 from mmcell.evaluation.nuclei import evaluate_cells
+from mmcell.io.limits import MAX_SEED
 
 #: By the end of their path: the smallest and the largest whole number, and what else may stand there.
 _WHOLE: dict[str, tuple[int, float, tuple[Any, ...]]] = {
@@ -32,7 +33,7 @@ _WHOLE: dict[str, tuple[int, float, tuple[Any, ...]]] = {
     'train_dataloader.num_workers': (0, 1024, ()),
     'val_dataloader.num_workers': (0, 1024, ()),
     'test_dataloader.num_workers': (0, 1024, ()),
-    'randomness.seed': (0, 2**32 - 1, (None,)),
+    'randomness.seed': (0, MAX_SEED, (None,)),
     'default_hooks.checkpoint.interval': (1, math.inf, (-1,)),
     'default_hooks.checkpoint.max_keep_ckpts': (1, math.inf, (-1,)),
     'default_hooks.logger.interval': (1, math.inf, ()),
@@ -90,15 +91,16 @@ def check_best(config: Config, classes: Sequence[str]) -> list[InputError]:
     errors = []
     for name in [best] if isinstance(best, str) else best:
         if name not in names:
-            near = difflib.get_close_matches(str(name), sorted(names), n=1, cutoff=0.3)
+            near = [each for each in names if each.startswith(str(name))]
+            near = near or difflib.get_close_matches(str(name), names, n=1, cutoff=0.3)
             cure = f'did you mean {near[0]!r}?' if near else 'name a score of val_evaluator'
             problem = f'default_hooks.checkpoint.save_best is {show(name)}, which no metric gives'
             errors.append(InputError(title(config), problem, cure))
     return errors
 
 
-def list_scores(config: Config, classes: Sequence[str]) -> set[str] | None:
-    """Names of the scores that a validation gives; None if it has a metric that is not ours.
+def list_scores(config: Config, classes: Sequence[str]) -> list[str] | None:
+    """Names of the scores that a validation gives, the main ones first; None if it has a metric that is not ours.
 
     Args:
         config: The config.
@@ -107,7 +109,7 @@ def list_scores(config: Config, classes: Sequence[str]) -> set[str] | None:
     evaluators = config.get('val_evaluator') or []
     categories = [{'id': number, 'name': name} for number, name in enumerate(classes, start=1)]
     nothing = load_truth({'images': [_IMAGE], 'annotations': [], 'categories': categories})
-    names = set()
+    names: list[str] = []
     for metric in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         kind = metric.get('type') if isinstance(metric, Mapping) else None
         if kind in (DenseCocoMetric, 'DenseCocoMetric', 'mmcell.DenseCocoMetric'):
@@ -118,7 +120,7 @@ def list_scores(config: Config, classes: Sequence[str]) -> set[str] | None:
             prefix, numbers = metric.get('prefix', 'cell'), evaluate_cells(nothing, [], 0.5).as_dict()
         else:
             return None
-        names |= {f'{prefix}/{to_tag(name)}' for name in numbers}
+        names += [f'{prefix}/{to_tag(name)}' for name in numbers]
     return names
 
 

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 
 from mmcell.config import load_config
 from mmcell.preflight.arguments import check_arguments, list_arguments
+from mmcell.preflight.settings import check_best, check_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/cell/mask_rcnn_cbam_aug.py'
@@ -68,7 +69,8 @@ def test_settings_that_are_not_built_are_left_alone():
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'configs').glob('[!_]*/*.py')), ids=lambda path: path.stem)
 def test_our_configs(path):
-    assert check_arguments(load_config(path)) == []
+    config = load_config(path)
+    assert [*check_arguments(config), *check_settings(config), *check_best(config, ('one', 'two'))] == []
 
 
 def test_configs_of_mmdet():
