@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         launch.scale_learning_rate(config)
     for note in filter(None, notes):
         print(note)
-    with launch.sole_training(config):
+    with launch.sole(config, 'training'):
         runner = launch.build_runner(config, 'train_loop', 'val_loop')
         with interruptible(runner, sys.argv[1:] if argv is None else argv), progress(runner, not args.verbose) as shown:
             runner.train()

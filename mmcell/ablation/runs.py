@@ -22,7 +22,7 @@ from mmengine.config import Config, DictAction
 
 from mmcell.config import check_fold, diff_bases, diff_configs, fold_of, load_config, over_or_itself, title
 from mmcell.engine.hooks.safe_checkpoints import find_checkpoint
-from mmcell.errors import InputError, raise_all
+from mmcell.errors import InputError, Interrupted, raise_all
 from mmcell.evaluation import pool_truths
 from mmcell.evaluation.headline import DECIDING
 from mmcell.io.checkpoints import fingerprint
@@ -205,13 +205,25 @@ def run_experiments(
                     continue
                 print(f'=== {describe(experiment, progress)}', flush=True)
                 command = _command(experiment, progress, Path(tools)) + ['--verbose'] * verbose
-                status = subprocess.run(command, pass_fds=(lock,)).returncode
+                status = _run(command, lock)
                 if status or find_progress(experiment).stage in stages:
                     problem = f'did not get through {progress.stage!r} (exit status {status})'
                     cure = 'see its messages above, then call again: finished work is not repeated'
                     errors.append(InputError(experiment.folder, problem, cure))
                     break
     return errors
+
+
+def _run(command: Sequence[str], lock: int) -> int:
+    """Run a tool that holds the lock, too; one that is stopped with this process comes to its own end."""
+    process = subprocess.Popen(command, pass_fds=(lock,))
+    try:
+        return process.wait()
+    except Interrupted:
+        process.terminate()
+        raise
+    finally:
+        process.wait()  # a terminal sends Ctrl-C to both
 
 
 def _load(path: str, options: Sequence[str], base: str | Path | None, folds: bool | Sequence[int]) -> list[Config]:

@@ -7,11 +7,15 @@ import errno
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from mmcell.cli.values import any_path, options_action, whole
@@ -120,14 +124,15 @@ def add_launcher_argument(parser: Parser) -> None:
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a tool's `main` and turn its outcome into an exit status.
 
-    0 on success, 2 on bad input (one line per error on standard error), 130 on Ctrl-C, 143
-    for a training that was asked to end by SIGTERM. Anything else is our bug and
-    keeps its traceback; processes of torchrun leave that to it, which prints the first alone.
+    0 on success, 2 on bad input (one line per error on standard error), 130 on Ctrl-C and 143 on SIGTERM (one line,
+    which for a training says how to go on). Anything else is our bug and keeps its traceback; processes of torchrun
+    leave that to it, which prints the first alone.
     """
     if hasattr(sys.stdout, 'reconfigure'):  # A path that is no UTF-8 can be written, and so it can be named.
         sys.stdout.reconfigure(errors='backslashreplace')
     try:
-        main(argv)
+        with _stopped_by_exception():
+            main(argv)
         sys.stdout.flush()
     except (InputError, InputErrors) as error:
         _report(error.brief())
@@ -166,6 +171,33 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             raise
         raise SystemExit(1) from None
     raise SystemExit(0)
+
+
+@contextmanager
+def _stopped_by_exception() -> Iterator[None]:
+    """Have SIGTERM end this process as Ctrl-C does, with a line and nothing half-written; a second one ends it at once.
+
+    Processes of torchrun are left as they are: it stops them by this signal, and looks for it.
+
+    Raises:
+        Interrupted: Within.
+    """
+    if 'TORCHELASTIC_ERROR_FILE' in os.environ or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    parent = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        if os.getpid() != parent:  # a process that loads data
+            signal.raise_signal(number)
+        raise Interrupted(number, 'error: stopped by SIGTERM')
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _explain(error: RuntimeError) -> InputError | None:

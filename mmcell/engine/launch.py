@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -37,8 +37,8 @@ _LAUNCHERS = {
 }
 _DAY = 86_400  # seconds
 
-#: In a work folder, locked by the training that is going on in it.
-LOCK_NAME = '.training.lock'
+#: What may go on once in a folder, which it locks by a file of that name, and the option that names the folder.
+_SOLE = {'training': '--work-dir', 'test': '--out'}
 
 
 def config_from(args: Namespace) -> Config:
@@ -210,11 +210,15 @@ def suggest_test(args: Namespace, checkpoint: Path) -> str:
 
 
 @contextmanager
-def sole_training(config: Config) -> Iterator[None]:
-    """Keep other trainings out of the work folder, as long as this process lives.
+def sole(config: Config, what: Literal['training', 'test']) -> Iterator[None]:
+    """Keep others of the kind out of the work folder, as long as this process lives.
+
+    Args:
+        config: The config.
+        what: What is going on.
 
     Raises:
-        InputError: If one is going on in it, or the folder cannot be written to.
+        InputError: If another one is going on in it, or the folder cannot be written to.
     """
     if config.launcher != 'none' and not is_distributed():
         init_dist(config.launcher, **config.get('env_cfg', {}).get('dist_cfg', {}))
@@ -223,10 +227,10 @@ def sole_training(config: Config) -> Iterator[None]:
         return
 
     def refuse(holder: str) -> NoReturn:
-        problem = f'another training is going on in this folder ({holder})'
-        raise InputError(config.work_dir, problem, 'wait for its end, or choose another --work-dir')
+        problem = f'another {what} is going on in this folder ({holder})'
+        raise InputError(config.work_dir, problem, f'wait for its end, or choose another {_SOLE[what]}')
 
-    with locked(Path(config.work_dir) / LOCK_NAME, refuse):
+    with locked(Path(config.work_dir) / f'.{what}.lock', refuse):
         yield
 
 

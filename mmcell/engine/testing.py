@@ -16,11 +16,11 @@ from mmcell.coco.submission import RESULTS_NAME, ZIP_NAME, write_submission
 from mmcell.coco.threshold import METRICS_NAME, RECORD_NAME, THRESHOLD_KEY, choose_threshold, threshold_of, write_record
 from mmcell.config import blame, fold_of, run_name, title
 from mmcell.engine.hooks.progress import progress
-from mmcell.engine.launch import build_runner
+from mmcell.engine.launch import build_runner, sole
 from mmcell.engine.predictor import describe_model
 from mmcell.errors import InputError
 from mmcell.io.addresses import locate
-from mmcell.io.checkpoints import fingerprint, load_checkpoint
+from mmcell.io.checkpoints import fingerprint, load_checkpoint, meta_of
 from mmcell.io.files import check_writable, read_json, write_json
 from mmcell.report.console import format_scores
 
@@ -57,7 +57,8 @@ def test(
         The numbers as a small table, and lines that say what was written where; empty on all processes but the first.
 
     Raises:
-        InputError: If the checkpoint is none, the data cannot be read, or a split without truth is to be scored.
+        InputError: If the checkpoint is none, the data cannot be read, a split without truth is to be scored, or
+            another test writes to the folder.
         InputErrors: If `check` finds several things.
     """
     out = Path(out or f'work_dirs/{run_name(config)}/test')
@@ -76,10 +77,10 @@ def test(
     config.work_dir = str(out)
     if check is not None:
         check(config, split, not format_only)
-    found = threshold_of(load_checkpoint(checkpoint, mmap=True).get('meta', {}))
+    found = threshold_of(meta_of(load_checkpoint(checkpoint, mmap=True)))
     if split == 'test' and found is not None:
         _fix_threshold(config, found)
-    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
+    with sole(config, 'test'), tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
         # Every process has its own scratch folder; the metric writes on the first one only.
         raw = Path(scratch) / 'results.json'
         config.test_evaluator[0].update(out_file=str(raw), format_only=format_only)
@@ -87,28 +88,28 @@ def test(
         with progress(runner, not verbose):
             metrics = runner.test()
         results: Any = read_json(raw) if is_main_process() else None
-    lines = []
-    if is_main_process():
-        if format_only:
-            names = ' and '.join(path.name for path in write_submission(results, images_json, out))
-            lines += [f'wrote {names} to {out}']
-            write_record(out / RESULTS_NAME, describe_model(config, checkpoint), found)
-        else:
-            name = files[0]
-            if split == 'val':
-                found = _found_threshold(metrics, found)
-            described = _describe(config, checkpoint, split, metrics)
-            # Of other results: where it is, it is of those beside it.
-            (out / METRICS_NAME).unlink(missing_ok=True)
-            write_json(out / name, results)
-            write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
-            categories = sorted(read_coco(images_json)['categories'], key=lambda category: category['id'])
-            lines += [format_scores(metrics, [category['name'] for category in categories])]
-            lines += [f'wrote {name} and {METRICS_NAME} to {out}']
-        if show_dir is not None:
-            score_thr, line = choose_threshold(score_thr, found)
-            lines += [line, *_draw(config, results, images_json, Path(show_dir), score_thr)]
-    barrier()
+        lines = []
+        if is_main_process():
+            if format_only:
+                names = ' and '.join(path.name for path in write_submission(results, images_json, out))
+                lines += [f'wrote {names} to {out}']
+                write_record(out / RESULTS_NAME, describe_model(config, checkpoint), found)
+            else:
+                name = files[0]
+                if split == 'val':
+                    found = _found_threshold(metrics, found)
+                described = _describe(config, checkpoint, split, metrics)
+                # Of other results: where it is, it is of those beside it.
+                (out / METRICS_NAME).unlink(missing_ok=True)
+                write_json(out / name, results)
+                write_json(out / METRICS_NAME, {**described, 'results': name, THRESHOLD_KEY: found})
+                categories = sorted(read_coco(images_json)['categories'], key=lambda category: category['id'])
+                lines += [format_scores(metrics, [category['name'] for category in categories])]
+                lines += [f'wrote {name} and {METRICS_NAME} to {out}']
+            if show_dir is not None:
+                score_thr, line = choose_threshold(score_thr, found)
+                lines += [line, *_draw(config, results, images_json, Path(show_dir), score_thr)]
+        barrier()
     return lines
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from mmcell.coco.submission import validate_submission
 from mmcell.coco.threshold import recorded_threshold
 from mmcell.engine.bfloat16 import has_bfloat16
 from mmcell.io.checkpoints import load_checkpoint
-from mmcell.io.files import read_json
+from mmcell.io.files import locked, read_json
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +143,31 @@ def test_broken_image_in_a_run(data, tmp_path, tool, workers):
     errors = [line for line in outcome.err.splitlines() if line.startswith('error: ')]
     assert outcome.status == 2 and len(errors) == 1 and 'Traceback' not in outcome.err
     assert 'image.tif' in errors[0] and 'restore it' in errors[0]
+
+
+@pytest.mark.parametrize('name', ['test', 'train'])
+def test_one_run_a_folder(data, tmp_path, tool, name):
+    config, work = ROOT / 'configs/demo/mask_rcnn_synthetic.py', tmp_path / 'work'
+    torch.save({}, tmp_path / 'weights.pth')
+    calls = {
+        'test': ('test', config, tmp_path / 'weights.pth', '--out', work, '--skip-checks'),
+        'train': ('train', config, '--work-dir', work, '--skip-checks'),
+    }
+    reader, writer = os.pipe()
+    if not (holder := os.fork()):
+        with locked(work / ('.test.lock' if name == 'test' else '.training.lock')):
+            os.write(writer, b'x')
+            signal.pause()
+    os.read(reader, 1)
+    before = sorted(work.rglob('*'))
+    try:
+        outcome = tool(*calls[name])
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+    line = outcome.err
+    assert outcome.status == 2 and line.count('\n') == 1 and f'(process {holder} on ' in line, outcome
+    assert 'work: another ' in line and sorted(work.rglob('*')) == before
 
 
 def test_scoring_without_truth(data, tmp_path, tool):
