@@ -45,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         '--limit-s', type=number(1), default=7200, help='give up after this long (default: %(default)s)'
     )
-    parser.add_argument('--growth-mb', type=number(0), default=200, help='memory that later calls may take more')
+    parser.add_argument(
+        '--growth-mb', type=number(0), default=200, help='what later calls may take more (default: %(default)s)'
+    )
     parser.add_argument('--seed', type=seed, default=0)
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix='mmcell-soak-') as folder:
@@ -60,41 +62,44 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
     command = [sys.executable, str(ROOT / 'tools/infer.py'), args.config, args.checkpoint]
     command += [str(folder / 'source/test_release'), '--out', str(out)]
     command += ['--base', args.base] if args.base else []
-    begun, kills, peaks, done = time.monotonic(), 0, [], []
+    begun, peaks, done = time.monotonic(), [], [0]
     while time.monotonic() - begun < args.limit_s:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + draw.uniform(0.5, 1.5) * args.kill_s
+        deadline, peak = time.monotonic() + draw.uniform(0.5, 1.5) * args.kill_s, 0
         while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.2)
+            peak = max(peak, peak_mb(process.pid))
+            time.sleep(0.5)
+        peaks.append(peak)
         if process.poll() is None:
-            peaks.append(peak_mb(process.pid))
             process.send_signal(signal.SIGKILL)
             process.wait()
-            kills += 1
             done.append(journalled(out))
-            print(f'kill {kills}: {done[-1]} of {args.images} images in {time.monotonic() - begun:.0f} s', flush=True)
+            seconds = time.monotonic() - begun
+            print(f'kill {len(peaks)}: {done[-1]} of {args.images} images in {seconds:.0f} s, {peak} MB', flush=True)
             continue
         if process.returncode:
             print(f'infer ended with status {process.returncode}')
             return 1
-        return judge(args, out, kills, peaks, done, time.monotonic() - begun)
-    print(f'given up after {args.limit_s:g} s and {kills} kills: {journalled(out)} of {args.images} images')
+        return judge(args, out, peaks, [*done, args.images], time.monotonic() - begun)
+    print(f'given up after {args.limit_s:g} s and {len(peaks)} kills: {journalled(out)} of {args.images} images')
     return 1
 
 
-def judge(args: argparse.Namespace, out: Path, kills: int, peaks: list[int], done: list[int], seconds: float) -> int:
-    """Say what came of it; returns the exit status."""
+def judge(args: argparse.Namespace, out: Path, peaks: list[int], done: list[int], seconds: float) -> int:
+    """Say what came of it: of the peak memory of each call and of the images done before it and after; exit status."""
     listed = json.loads((out / 'images.json').read_text())['images']
     names = [image['file_name'] for image in listed]
     rows = (out / 'counts.csv').read_text().splitlines()[1:]
     pictures = list((out / PICTURES_NAME).glob('*.png'))
     once = len(set(names)) == len(names) == len(rows) == len(pictures) == args.images
     lost = any(later < earlier for earlier, later in itertools.pairwise(done))
-    grows = len(peaks) > 1 and max(peaks[1:]) > peaks[0] + args.growth_mb
-    print(f'{args.images} images of {args.size} px in {seconds:.0f} s, {kills} kills')
+    # A call that was killed before its first image has loaded no model, perhaps.
+    worked = [peak for peak, before, after in zip(peaks, done, done[1:], strict=True) if after > before]
+    grows = max(worked) > worked[0] + args.growth_mb
+    print(f'{args.images} images of {args.size} px in {seconds:.0f} s, {len(peaks) - 1} kills')
     print(f'listed {len(names)}, counted {len(rows)}, drawn {len(pictures)}: {"each once" if once else "WRONG"}')
     print('nothing was lost by a kill' if not lost else 'WRONG: a kill lost what was done')
-    print(f'peak memory at the kills, MB: {", ".join(map(str, peaks))}{" WRONG: it grows" if grows else ""}')
+    print(f'peak memory of each call, MB: {", ".join(map(str, peaks))}{" WRONG: it grows" if grows else ""}')
     left = sorted(path.name for path in out.iterdir() if path.name == JOURNAL_NAME or path.name.startswith('.'))
     print(f'left behind: {", ".join(left) or "nothing"}')
     return int(not once or lost or grows or bool(left))
