@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from numpy.typing import NDArray
 
 from benchmarks.measure import Case, Finding, Options, Other, Row
-from benchmarks.parts import MASKS_ALONE, MMDETECTION
+from benchmarks.parts import MASKS_ALONE, MMDETECTION, check_start
 from benchmarks.train import Train, step_seconds
 from mmcell.config import load_config, run_name
 from mmcell.io.files import read_json
@@ -93,6 +93,7 @@ def cases(options: Options) -> Iterator[Case]:
     config = load_config(options.config, base=options.base)
     for loader in (config.train_dataloader, config.val_dataloader):
         read_json(_annotations(loader.dataset))
+    check_start(config, options.checkpoint, strict=False)
     labels = {'config': run_name(config), 'data': Path(config.train_dataloader.dataset.data_root).name}
     inputs = {'config': options.config, 'base': options.base, 'steps': options.steps, 'amp': options.amp}
     inputs['checkpoint'] = options.checkpoint

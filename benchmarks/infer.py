@@ -28,7 +28,7 @@ from torch import nn
 
 from benchmarks.drawn import drawn_config, write_data
 from benchmarks.measure import Case, Finding, Options, Other, Row, Task, clock
-from benchmarks.parts import MASKS_ALONE, MMDETECTION, use_parts
+from benchmarks.parts import MASKS_ALONE, MMDETECTION, check_start, use_parts
 from benchmarks.torchvision_side import TorchvisionInfer, find_torchvision
 from mmcell.coco.results import Result, to_results
 from mmcell.coco.schema import raise_first, result_problems
@@ -193,6 +193,7 @@ def file_cases(options: Options) -> Iterator[Case]:
     inputs = {'config': options.config, 'base': options.base, 'options': options.options, 'images': images}
     inputs['checkpoint'] = options.checkpoint
     config = load_config(options.config, options.options, options.base)
+    check_start(config, options.checkpoint, strict=True)
     labels = {'config': run_name(config), 'source': options.source.name, 'images': len(images)}
     others = [Other(MASKS_ALONE)]
     if 'detector' not in config.model:

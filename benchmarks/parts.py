@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mmdet.registry import HOOKS
 from mmengine.config import Config
 from torch import nn
+
+from mmcell.engine.weights import check_weights
+from mmcell.errors import raise_all
+from mmcell.io.checkpoints import check_values, load_checkpoint
+from mmcell.preflight.model import build_model
 
 #: A side: the masks as we hold them, between loading and RLE; all else is MMDetection's.
 MASKS_ALONE = 'our masks alone'
@@ -39,6 +45,23 @@ def use_parts(config: Config, side: str) -> None:
     if side == MMDETECTION:
         _exchange(config.train_dataloader, _MASKS)
     config.default_hooks.pop('memory_format', None)
+
+
+def check_start(config: Config, checkpoint: Path | None, strict: bool) -> None:
+    """Refuse a checkpoint that the model of a config cannot start from, before anything is measured.
+
+    Args:
+        config: The config.
+        checkpoint: Its weights; None for none.
+        strict: See :func:`mmcell.engine.weights.check_weights`.
+
+    Raises:
+        InputError: If so.
+    """
+    if checkpoint is not None:
+        content = load_checkpoint(checkpoint, mmap=True)
+        check_values(checkpoint, content)
+        raise_all(check_weights(config, checkpoint, content, build_model(config), strict)[0])
 
 
 def _exchange(node: Any, types: dict[str, str]) -> None:

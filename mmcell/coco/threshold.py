@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,7 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
 def threshold_of(record: Mapping[str, Any]) -> float | None:
     """What val found, according to the meta data of a checkpoint or the content of a json; None if nothing is there."""
     value = record.get(THRESHOLD_KEY)
-    if isinstance(value, (int, float)) and math.isfinite(value) and 0 <= value <= 1:
+    if isinstance(value, (int, float)) and 0 <= value <= 1:
         return float(value)
     return None
 

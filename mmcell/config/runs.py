@@ -117,7 +117,7 @@ def read_record(text: str) -> dict[str, Any] | None:
                 if isinstance(node.value, ast.Call):
                     found = {str(each.arg): ast.literal_eval(each.value) for each in node.value.keywords}
                     base, fold = found.get('base'), found.get('fold')
-                    sound = isinstance(base, str | None) and isinstance(fold, int | None)
+                    sound = isinstance(base, str | None) and isinstance(fold, int | None) and '\0' not in (base or '')
                     return {'base': base, 'fold': fold} if sound else None
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         pass

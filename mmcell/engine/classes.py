@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from mmcell.config import title
 from mmcell.errors import InputError
+from mmcell.io.limits import MAX_MPP, MIN_MPP
 
 
 def dataset_meta(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -29,9 +30,20 @@ def recorded_classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
     places = [dataset_meta(content), meta if isinstance(meta, Mapping) else {}]
     for names in (place.get(key) for place in places for key in ('classes', 'CLASSES')):
         names = (names,) if isinstance(names, str) else names
-        if isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names):
+        if isinstance(names, (list, tuple)) and names and all(map(_is_name, names)) and len(set(names)) == len(names):
             return tuple(names)
     return None
+
+
+def _is_name(value: Any) -> bool:
+    """Whether an annotation file could call a class so."""
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+def recorded_mpp(content: Mapping[str, Any]) -> float | None:
+    """The microns per pixel that training recorded of its images in a checkpoint, None if it recorded none."""
+    value = dataset_meta(content).get('mpp')
+    return float(value) if isinstance(value, (int, float)) and MIN_MPP <= value <= MAX_MPP else None
 
 
 def find_num_classes(value: Any, where: str = 'model', in_head: bool = False) -> Iterator[tuple[str, int]]:

@@ -22,10 +22,10 @@ from mmcell.coco.cells import cells_of
 from mmcell.coco.results import Result, sort_results, to_results
 from mmcell.coco.threshold import choose_threshold, threshold_of
 from mmcell.config import base_of, blame, load_config
-from mmcell.engine.classes import dataset_meta, name_classes
+from mmcell.engine.classes import name_classes, recorded_mpp
 from mmcell.engine.weights import check_weights
 from mmcell.errors import InputError, raise_all
-from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.checkpoints import load_checkpoint, meta_of, weights_of
 from mmcell.io.images import ChannelOrder, as_rgb, read_image, read_size
 from mmcell.io.shipped import find_config
 from mmcell.io.slide import Slide
@@ -72,17 +72,16 @@ def load_model(
     with blame(config, 'has a model that cannot be built'):
         network = MODELS.build(config.model)
     raise_all(check_weights(config, checkpoint, content, network)[0])
-    load_state_dict(network, content.get('state_dict', content), strict=True)
+    load_state_dict(network, weights_of(content), strict=True)
     try:
         network.to(get_device() if device is None else device)
     except (RuntimeError, AssertionError) as error:
         raise InputError('--device', str(error)[:200], 'choose cpu, cuda, cuda:1 …') from None
-    meta = content.get('meta', {})
-    mpp = dataset_meta(content).get('mpp')
+    mpp = recorded_mpp(content)
     with blame(config, 'has a test pipeline that cannot be built'):
         steps = [step for step in config.test_dataloader.dataset.pipeline if step.type not in _READING]
         classes = name_classes(config, checkpoint, content)
-        return CellModel(network.eval(), steps, classes, threshold_of(meta if isinstance(meta, dict) else {}), mpp)
+        return CellModel(network.eval(), steps, classes, threshold_of(meta_of(content)), mpp)
 
 
 class CellModel:

@@ -14,7 +14,7 @@ from mmcell.coco.threshold import THRESHOLD_KEY, threshold_of
 from mmcell.engine.classes import recorded_classes
 from mmcell.engine.predictor import load_model
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import load_checkpoint, save_safetensors
+from mmcell.io.checkpoints import load_checkpoint, meta_of, save_safetensors
 from mmcell.io.files import digest_file, write_bytes
 from mmcell.io.shipped import CONFIGS, SUMS, WEIGHTS, read_sums
 
@@ -57,7 +57,7 @@ def publish(
         names = ', '.join(sorted(path.stem for path in CONFIGS.glob('*.py')))
         raise InputError(config, 'does not exist', f'write it first, or choose a name from {names}')
     content = load_checkpoint(checkpoint, mmap=True)
-    meta = content.get('meta', {})
+    meta = meta_of(content)
     found = threshold_of(meta) if score_thr is None else score_thr
     if found is None:
         raise InputError(checkpoint, 'holds no score threshold', 'give one that was found on folds: --score-thr')
@@ -79,8 +79,8 @@ def publish(
         'dataset_meta': {'classes': model.classes} | ({} if mpp is None else {'mpp': mpp}),
         THRESHOLD_KEY: found,
         'config': f'configs/models/{config.name}',
-        'epoch': meta.get('epoch'),
-        'steps': meta.get('iter'),
+        'epoch': _whole(meta.get('epoch')),
+        'steps': _whole(meta.get('iter')),
         'images': len(truth['images']),
         'cells': len(truth['annotations']),
         'annotations_sha256': digest_file(annotations),
@@ -94,6 +94,10 @@ def publish(
     sums = sorted({**read_sums(), name: digest}.items())
     write_bytes(WEIGHTS / SUMS, ''.join(f'{one}  {each}.safetensors\n' for each, one in sums).encode())
     return [f'wrote {path}: {path.stat().st_size / (1 << 20):.1f} MB, SHA-256 {digest}', f'wrote {WEIGHTS / SUMS}']
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _halve(checkpoint: str | Path, name: str, value: torch.Tensor) -> torch.Tensor:

@@ -5,19 +5,33 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import _ParamScheduler
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mmcell.errors import InputError, show
+from mmcell.io.limits import MAX_SEED
 
 #: Settings of an optimizer that change how fast it works, not what it does, and those that a schedule changes.
 _NO_MATTER = frozenset('params param_names foreach fused capturable differentiable lr initial_lr'.split())
+#: More than any count of a training.
+_ENDLESS = 2**53
+#: The kinds of what hooks note of a training, by what the names begin with.
+_KINDS: dict[str, Any] = {
+    'best_score': (Real, Tensor, np.ndarray),
+    'best_ckpt': (str, type(None)),
+    'last_ckpt': (str, type(None)),
+    'keep_ckpt_ids': list,
+    'outdated_ckpts': list,
+}
 #: What a scheduler is given that is no setting of the schedule.
 _NO_SETTING = frozenset(('self', 'optimizer', 'last_step', 'verbose', 'args', 'kwargs'))
 
@@ -32,12 +46,15 @@ def check_state(path: str | Path, content: Mapping[str, Any]) -> list[InputError
     meta, hub = content.get('meta'), content.get('message_hub')
     counts = [meta.get(key) for key in ('epoch', 'iter')] if isinstance(meta, Mapping) else [None]
     lacks = ''
-    if not all(isinstance(count, int) and count >= 0 for count in counts):
+    if not all(isinstance(count, int) and 0 <= count < _ENDLESS for count in counts):
         lacks = 'how far it was trained'
     elif not _are_logs(hub):
         lacks = 'the logs of its training'
     elif not isinstance(content.get('state_dict'), Mapping):
         lacks = 'a state_dict'
+    elif broken := _find_broken(content):
+        problem = f'has a broken state of the training: {broken}'
+        return [InputError(path, problem, f'start from its weights instead: --cfg-options load_from={path}')]
     if not lacks:
         return []
     problem = f'holds weights without the state of a training: it does not say {lacks}'
@@ -50,9 +67,41 @@ def _are_logs(hub: Any) -> bool:
     parts: list[Any] = (
         [hub.get(key) for key in ('log_scalars', 'runtime_info', 'resumed_keys')] if isinstance(hub, dict) else [0]
     )
-    return all(isinstance(part, dict) for part in parts) and all(
-        isinstance(each, HistoryBuffer) and '_log_history' in vars(each) for each in parts[0].values()
+    return all(isinstance(part, dict) and all(isinstance(name, str) for name in part) for part in parts) and all(
+        map(_is_log, parts[0].values())
     )
+
+
+def _is_log(value: Any) -> bool:
+    if not isinstance(value, HistoryBuffer):
+        return False
+    numbers, counts = (vars(value).get(name) for name in ('_log_history', '_count_history'))
+    sound = all(
+        isinstance(each, np.ndarray) and each.ndim == 1 and each.dtype.kind in 'fiu' for each in (numbers, counts)
+    )
+    return sound and len(numbers) == len(counts) and isinstance(vars(value).get('max_length'), int)
+
+
+def _find_broken(content: Mapping[str, Any]) -> str:
+    """What of a training's state is of a kind that nothing writes; empty if nothing is."""
+    meta, info, exact = content['meta'], content['message_hub']['runtime_info'], content.get('exact_resume', {})
+    if not isinstance(meta.get('seed'), int | None) or not 0 <= (meta.get('seed') or 0) <= MAX_SEED:
+        return f'its seed is {show(meta["seed"])}'
+    for name, value in info.items():
+        kind = next((kind for start, kind in _KINDS.items() if name.startswith(start)), object)
+        if not isinstance(value, kind) or (
+            name == 'keep_ckpt_ids' and not all(isinstance(each, int) for each in value)
+        ):
+            return f'{show(name)} is {show(value)}'
+    if not isinstance(exact, Mapping):
+        return f'exact_resume is {show(exact)}'
+    for name in ('batches_done', 'sampler_seed'):
+        if not isinstance(exact.get(name), int | None) or not 0 <= (exact.get(name) or 0) < _ENDLESS:
+            return f'{name} is {show(exact[name])}'
+    for name in ('ema_state_dict', 'gradients'):
+        if not isinstance(content.get(name, {}), Mapping):
+            return f'{name} is {show(content[name])}'
+    return ''
 
 
 def check_optimizer(
@@ -81,6 +130,8 @@ def check_optimizer(
     cure = f'resume with the optimizer that it was trained with, or start from it: load_from={path}'
     if not isinstance(saved, list) or not all(isinstance(each, Mapping) and 'params' in each for each in saved):
         return [InputError(path, 'has a broken state of the optimizer', cure)], []
+    if broken := _find_broken_state(wrapper.optimizer, state):
+        return [InputError(path, f'has a broken state of the optimizer: {broken}', cure)], []
     names, theirs = ({key for group in groups for key in group} for groups in (own, saved))
     if names - theirs and theirs - names - {'initial_lr', 'param_names'}:
         only = ', '.join(sorted(theirs - names - {'initial_lr', 'param_names'})[:3])
@@ -99,6 +150,41 @@ def check_optimizer(
     return [], [f'{path}: the optimizer goes on with {", ".join(changed[:3])}{more}; load_from takes the config']
 
 
+def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
+    """What of it torch would take over and fail with at the first step; empty if there is nothing."""
+    own = optimizer.param_groups
+    for group, ours in zip(state['param_groups'], own):
+        for key, value in ours.items():
+            if key in group and key not in ('params', 'param_names') and not _is_alike(group[key], value):
+                return f'{key} is {show(group[key])}'
+        if not isinstance(group['params'], list):
+            return f'params is {show(group["params"])}'
+    each, sizes = state.get('state', {}), [value.numel() for group in own for value in group['params']]
+    numbers = [number for group in state['param_groups'] for number in group['params']]
+    if not isinstance(each, Mapping) or not all(isinstance(number, int) for number in numbers):
+        return 'it is of no weights'
+    for number, size in zip(numbers, sizes):
+        values = each.get(number, {})
+        for name, value in values.items() if isinstance(values, Mapping) else [('', values)]:
+            if not isinstance(name, str) or not isinstance(value, (Tensor, float, int, type(None))):
+                return f'{show(name)} of weight {number} is {show(value)}'
+            # As large as the weight, a number, or rows and columns.
+            if isinstance(value, Tensor) and value.numel() > max(size, 1):
+                return f'{show(name)} of weight {number} has {value.numel()} numbers for {size}'
+    return ''
+
+
+def _is_alike(value: Any, ours: Any) -> bool:
+    """Whether a setting of an optimizer is of the kind that it has."""
+    if isinstance(ours, (tuple, list)):
+        return isinstance(value, (tuple, list)) and len(value) == len(ours) and all(map(_is_alike, value, ours))
+    if isinstance(ours, (bool, int, float)):
+        if isinstance(value, Tensor):
+            return value.numel() == 1
+        return isinstance(value, (bool, int, float)) and -_ENDLESS < value < _ENDLESS
+    return True
+
+
 def _overruled(own: Mapping[str, Any], saved: Mapping[str, Any], scaled: bool) -> Iterator[str]:
     if not scaled and 'initial_lr' in saved and saved['initial_lr'] != own['lr']:
         yield f'lr {show(saved["initial_lr"])} of the checkpoint, not {show(own["lr"])}'
@@ -109,6 +195,29 @@ def _overruled(own: Mapping[str, Any], saved: Mapping[str, Any], scaled: bool) -
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
+
+
+def check_schedules(config: Config, path: str | Path, content: Mapping[str, Any]) -> list[InputError]:
+    """Refuse the state of more or fewer schedulers than the config has, before these are built.
+
+    Args:
+        config: The config.
+        path: The checkpoint, for errors.
+        content: Its content.
+    """
+    own, saved = config.get('param_scheduler'), content.get('param_schedulers')
+    own = [own] if isinstance(own, Mapping) and 'type' in own else own
+    if saved is None or not isinstance(own, list):  # there may be some for each of several optimizers
+        return []
+    return _compare_counts(path, len(own), saved)
+
+
+def _compare_counts(path: str | Path, own: int, saved: Any) -> list[InputError]:
+    if isinstance(saved, (list, tuple)) and len(saved) == own and all(isinstance(each, Mapping) for each in saved):
+        return []
+    count = len(saved) if isinstance(saved, (list, tuple)) else 'another kind of'
+    cure = f'resume with the param_scheduler that it was trained with, or start from it: load_from={path}'
+    return [InputError(path, f'has the state of {count} schedulers, the config {own}', cure)]
 
 
 def compare_schedules(
@@ -128,13 +237,12 @@ def compare_schedules(
     if saved is None:
         return [], [f'{path}: has no state of the schedule: the rate begins anew']
     cure = f'resume with the param_scheduler that it was trained with, or start from it: load_from={path}'
-    if not isinstance(saved, (list, tuple)) or len(saved) != len(own):
-        count = len(saved) if isinstance(saved, (list, tuple)) else 'another kind of'
-        return [InputError(path, f'has the state of {count} schedulers, the config {len(own)}', cure)], []
+    if errors := _compare_counts(path, len(own), saved):
+        return errors, []
     lines = []
     for scheduler, state in zip(own, saved, strict=True):
         fresh = scheduler.state_dict()
-        if not isinstance(state, Mapping) or set(fresh) != set(state):
+        if set(fresh) != set(state):
             return [InputError(path, f'has the state of another scheduler than {type(scheduler).__name__}', cure)], []
         changed = [
             f'{key} {show(state[key])} -> {show(fresh[key])}'

@@ -14,7 +14,7 @@ from torch import nn
 from mmcell.config import base_of, fold_of, list_bases, read_record, title
 from mmcell.engine.classes import recorded_classes
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import weights_of
+from mmcell.io.checkpoints import unlike, weights_of
 
 #: Names of torchvision's ResNet.
 _RESNET = ('conv1.weight', 'layer1.0.conv1.weight')
@@ -41,10 +41,14 @@ def check_weights(
     """
     if strict and (error := _check_base(config, path, content)):
         return [error], []
-    found = {name: tuple(value.shape) for name, value in weights_of(content).items()}
-    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items() if torch.is_tensor(value)}
+    weights, own = weights_of(content), model.state_dict()
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    wanted = {name: tuple(value.shape) for name, value in own.items() if torch.is_tensor(value)}
     if not found:
         return [InputError(path, 'holds no weights', 'take a checkpoint that training wrote')], []
+    if wrong := unlike(weights, own):
+        problem = f'holds {_some(wrong)} in whole numbers, as a quantized model does'
+        return [InputError(path, problem, 'give weights in floating point')], []
     # Counters of batches, which old checkpoints lack and nothing reads.
     missing = [name for name in wanted if name not in found and not name.endswith('num_batches_tracked')]
     unexpected = [name for name in found if name not in wanted]
@@ -112,16 +116,17 @@ def check_part(
         An error if less than half of the part's weights are there.
     """
     start = f'{prefix.rstrip(".")}.' if prefix else ''
-    found = {
-        name.removeprefix(start): tuple(value.shape)
-        for name, value in weights_of(content).items()
-        if name.startswith(start)
-    }
+    everything, own = weights_of(content), part.state_dict()
+    weights = {name.removeprefix(start): value for name, value in everything.items() if name.startswith(start)}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
     wanted = {
         name: tuple(value.shape)
-        for name, value in part.state_dict().items()
+        for name, value in own.items()
         if torch.is_tensor(value) and not name.endswith('num_batches_tracked')
     }
+    if wrong := unlike(weights, own):
+        problem = f'holds {_some(wrong)} in whole numbers, as a quantized model does'
+        return [InputError(path, problem, f'set {key}.checkpoint to weights in floating point, or {key}=None')]
     missing = [name for name in wanted if name not in found]
     other = [name for name in wanted if name in found and found[name] != wanted[name]]
     if len(missing) + len(other) <= len(wanted) / 2:
@@ -185,7 +190,9 @@ def guess_origin(found: Shapes, wanted: Shapes) -> str:
         if has != needs:
             guesses.append(f'it is of a model {"with" if has else "without"} {name}')
     ends = re.compile(r'bbox_head\.(?:\d+\.)?fc_cls\.weight$')
-    ours, theirs = ({shape[0] - 1 for name, shape in shapes.items() if ends.search(name)} for shapes in (wanted, found))
+    ours, theirs = (
+        {shape[0] - 1 for name, shape in shapes.items() if shape and ends.search(name)} for shapes in (wanted, found)
+    )
     if len(ours) == len(theirs) == 1 and ours != theirs:
         guesses.append(f'it is of a model of {theirs.pop()} classes, not {ours.pop()}')
     depths = [

@@ -13,7 +13,7 @@ from torch import nn
 
 from mmcell.engine.weights import check_part
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.checkpoints import check_values, load_checkpoint
 
 
 def check_pretrained(config: Config) -> None:
@@ -50,6 +50,7 @@ def check_initial_weights(model: nn.Module) -> list[InputError]:
         address = init['checkpoint']
         try:
             content = load_checkpoint(address, mmap=True)
+            check_values(address, content)
         except InputError as error:
             cure = f'set {key}.checkpoint=FILE, or {key}=None to start from scratch'
             errors.append(InputError(error.where, error.problem, cure))

@@ -16,10 +16,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
 from mmcell.config import blame
-from mmcell.engine.resuming import check_optimizer, check_state
+from mmcell.engine.resuming import check_optimizer, check_schedules, check_state
 from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights, skip_pretrained
 from mmcell.errors import InputError, raise_all
-from mmcell.io.checkpoints import load_checkpoint
+from mmcell.io.checkpoints import check_values, load_checkpoint
 from mmcell.preflight.annotations import check_annotations
 from mmcell.preflight.arguments import check_arguments
 from mmcell.preflight.disk import check_disk
@@ -186,7 +186,7 @@ def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> An
 
 def _check_start(report: _Report, config: Config, path: str, model: Any, content: dict[str, Any]) -> None:
     """What a training takes from a checkpoint beside the weights, and what it then need not have."""
-    errors = check_state(path, content) if config.get('resume') else []
+    errors = [*check_state(path, content), *check_schedules(config, path, content)] if config.get('resume') else []
     report.errors += errors
     if model is None:
         return
@@ -202,6 +202,7 @@ def _check_checkpoint(
     content = _collect(report, lambda: load_checkpoint(path, mmap=True))
     if content is None:
         return None
+    _collect(report, check_values, path, content)
     if model is not None:
         report.add(check_weights(config, path, content, model, strict))
     if fold:

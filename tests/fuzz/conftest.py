@@ -16,7 +16,7 @@ import sys
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -47,20 +47,25 @@ class Fuzz:
 
     def __call__(self, kind: str, cases: int, case: Case) -> Counter:
         """Run a case with the seeds 0, 1, … and assert that each was correct or refused."""
+        number = zlib.crc32(kind.encode())
+        return self.each(kind, [np.random.default_rng([number, seed]) for seed in range(cases)], case)
+
+    def each(self, kind: str, values: Sequence[Any], case: Callable[[Any, Path], None]) -> Counter:
+        """Run a case with each of some values and assert that it was correct or refused."""
         start, failures, tally = 0, [], Counter()
-        while start < cases and len(failures) < 20:
-            body = partial(_run_seeds, kind, range(start, cases), case, self.folder / 'work')
+        while start < len(values) and len(failures) < 20:
+            body = partial(_run_values, values[start:], case, self.folder / 'work')
             outcomes, end = self._fork(body)
             failures += [
-                f'{kind} {seed}: {detail}'
-                for seed, (outcome, detail) in enumerate(outcomes, start)
+                f'{kind} {_name(values, index)}: {detail}'
+                for index, (outcome, detail) in enumerate(outcomes, start)
                 if outcome == 'failed'
             ]
             tally.update(outcome for outcome, _ in outcomes)
             start += len(outcomes)
             if end:
                 # The child died in the case after the last one that it logged.
-                failures.append(f'{kind} {start}: {end}')
+                failures.append(f'{kind} {_name(values, start)}: {end}')
                 tally['failed'] += 1
                 start += 1
         return self._close(kind, tally, failures)
@@ -91,6 +96,10 @@ class Fuzz:
         return tally
 
 
+def _name(values: Sequence[Any], index: int) -> str:
+    return values[index] if isinstance(values[index], str) else str(index)
+
+
 def _be_child(body: Callable[[TextIO], None], log: Path) -> NoReturn:
     """Within the limits, and without pytest's end."""
     status = 1
@@ -111,10 +120,9 @@ def _be_child(body: Callable[[TextIO], None], log: Path) -> NoReturn:
         os._exit(status)
 
 
-def _run_seeds(kind: str, seeds: range, case: Case, work: Path, lines: TextIO) -> None:
-    for seed in seeds:
-        rng = np.random.default_rng([zlib.crc32(kind.encode()), seed])
-        lines.write(json.dumps(_run_case(case, rng, work)) + '\n')
+def _run_values(values: Sequence[Any], case: Callable[[Any, Path], None], work: Path, lines: TextIO) -> None:
+    for value in values:
+        lines.write(json.dumps(_run_case(case, value, work)) + '\n')
 
 
 def _run_examples(
