@@ -28,7 +28,7 @@ docs:
 lint:
 	$(IN_ENV) ruff check
 	$(IN_ENV) ruff format --check
-	$(IN_ENV) mypy mmcell tools
+	$(IN_ENV) mypy mmcell tools benchmarks
 
 # Not .venv and not work_dirs/: both take long to make again.
 clean:

@@ -67,7 +67,7 @@ def compare(name: str, options: Options, repeats: int, limits: Limits, command: 
         what.append(f'{threads} threads')
     return Report(
         title=f'{name}: {", ".join(what)}' if what else name,
-        about=' '.join(subject.task.__doc__.split()),
+        about=' '.join((subject.task.__doc__ or '').split()),
         command=command,
         rows=rows,
         findings=list(subject.findings(rows)),

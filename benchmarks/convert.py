@@ -17,7 +17,7 @@ from benchmarks.measure import Case, Finding, Options, Other, Row, Task, clock
 from benchmarks.scene import draw_cells, grid_cost, labels_of
 from mmcell.errors import InputError
 from mmcell.io.images import read_label_map
-from mmcell.structures.rle import Instances, encode_label_map
+from mmcell.structures.rle import RLE, Instances, encode_label_map
 
 _READING = 'reading the files'
 _OTHERS = (Other('id by id'),)
@@ -64,7 +64,8 @@ class Convert(Task):
 def encode_one_by_one(plane: NDArray[np.int32]) -> Instances:
     """What a converter does that nobody has thought about: a bitmap of the image for each id."""
     ids = np.unique(plane[plane > 0])
-    rles, boxes, areas = [], [], []
+    rles: list[RLE] = []
+    boxes, areas = [], []
     for value in ids:
         rle = coco_mask.encode(np.asfortranarray(plane == value, dtype=np.uint8))
         boxes.append(coco_mask.toBbox(rle))
@@ -80,8 +81,8 @@ def cases(options: Options) -> Iterator[Case]:
         files = [path for folder in folders for path in sorted(folder.glob('class*.tif'))]
         if not files:
             raise InputError(options.source, 'holds no train/<id>/class*.tif', 'name a folder that convert.py can read')
-        cells = sum(np.count_nonzero(np.unique(read_label_map(path))) for path in files)
-        labels = {'source': options.source.name, 'images': len(folders), 'cells': cells}
+        found = sum(int(np.count_nonzero(np.unique(read_label_map(path)))) for path in files)
+        labels: dict[str, int | str] = {'source': options.source.name, 'images': len(folders), 'cells': found}
         yield Case(labels, 1, lambda: files, _OTHERS)
         return
     for side, cells in product(options.sides, options.cells):

@@ -19,6 +19,7 @@ from benchmarks.measure import Case, Finding, Options, Other, Row
 from benchmarks.parts import MASKS_ALONE, MMDETECTION, check_start
 from benchmarks.train import Train, step_seconds
 from mmcell.config import load_config, run_name
+from mmcell.errors import InputError
 from mmcell.io.files import read_json
 
 #: They take the masks as we hold them.
@@ -90,11 +91,16 @@ def cases(options: Options) -> Iterator[Case]:
     Raises:
         InputError: If they are not there, or the config is not.
     """
+    if options.config is None:
+        raise InputError('--config', 'is not given', 'name a config')
     config = load_config(options.config, base=options.base)
     for loader in (config.train_dataloader, config.val_dataloader):
         read_json(_annotations(loader.dataset))
     check_start(config, options.checkpoint, strict=False)
-    labels = {'config': run_name(config), 'data': Path(config.train_dataloader.dataset.data_root).name}
+    labels: dict[str, int | str] = {
+        'config': run_name(config),
+        'data': Path(config.train_dataloader.dataset.data_root).name,
+    }
     inputs = {'config': options.config, 'base': options.base, 'steps': options.steps, 'amp': options.amp}
     inputs['checkpoint'] = options.checkpoint
     others = [Other(MASKS_ALONE)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import Case, Finding, Options, Other, Row, Task
 from benchmarks.scene import draw_cells
-from mmcell.evaluation.coco_ap import CocoScores, evaluate_coco
+from mmcell.evaluation.coco_ap import Backend, CocoScores, evaluate_coco
 from mmcell.structures.rle import encode_label_map
 
 _CLASSES, _IMAGES = 4, 4
@@ -24,7 +24,7 @@ class Evaluate(Task):
 
     def run(self) -> CocoScores:
         """Evaluate."""
-        backend = 'faster_coco_eval' if self.ours else 'pycocotools'
+        backend: Backend = 'faster_coco_eval' if self.ours else 'pycocotools'
         return evaluate_coco(self.inputs['truth'], self.inputs['results'], backend=backend)
 
     def digest(self, result: CocoScores) -> NDArray[np.float64]:
@@ -42,7 +42,8 @@ def cases(options: Options) -> Iterator[Case]:
 
 def _inputs(detections: int, side: int, images: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    truth, results = [], []
+    truth: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image in range(1, images + 1):
         true = encode_label_map(draw_cells(max(detections // 2, 1), side, seed=image))
         classes = rng.integers(1, _CLASSES + 1, len(true.ids))

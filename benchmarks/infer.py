@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, wraps
 from itertools import product
@@ -117,7 +117,8 @@ class Infer(Task):
             detector = detector.detector
         head = detector.roi_head
         head._mask_forward = self._timed(head._mask_forward)
-        for each in head.mask_head if isinstance(head.mask_head, nn.ModuleList) else [head.mask_head]:
+        heads: Iterable[Any] = head.mask_head if isinstance(head.mask_head, nn.ModuleList) else [head.mask_head]
+        for each in heads:
             each.predict_by_feat = self._timed(each.predict_by_feat)
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -185,7 +186,7 @@ def file_cases(options: Options) -> Iterator[Case]:
     Raises:
         InputError: If there are none, or there is no checkpoint.
     """
-    if options.source is None or options.checkpoint is None:
+    if options.config is None or options.source is None or options.checkpoint is None:
         raise InputError('--config', 'needs --source and --checkpoint', 'name a folder of images, and weights')
     images = [str(path) for path in sorted(options.source.glob('*.tif'))[: options.images]]
     if not images:
@@ -194,7 +195,7 @@ def file_cases(options: Options) -> Iterator[Case]:
     inputs['checkpoint'] = options.checkpoint
     config = load_config(options.config, options.options, options.base)
     check_start(config, options.checkpoint, strict=True)
-    labels = {'config': run_name(config), 'source': options.source.name, 'images': len(images)}
+    labels: dict[str, int | str] = {'config': run_name(config), 'source': options.source.name, 'images': len(images)}
     others = [Other(MASKS_ALONE)]
     if 'detector' not in config.model:
         others.append(Other(MMDETECTION))

@@ -11,9 +11,8 @@ import sys
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -113,7 +112,7 @@ class Case:
         others: What ours is measured beside; the same names in all cases of a subject.
     """
 
-    labels: dict[str, int | str]
+    labels: Mapping[str, int | str]
     cost: float
     inputs: Callable[[], Any]
     others: Sequence[Other] = (Other('MMDetection'),)
@@ -154,7 +153,7 @@ class Side:
 class Row:
     """All sides of a case; of `others`, by name, the reason where one was skipped."""
 
-    labels: dict[str, int | str]
+    labels: Mapping[str, int | str]
     ours: Side
     others: dict[str, Side | str]
 
@@ -166,12 +165,12 @@ class Row:
     def speedup(self, name: str | None = None) -> float | None:
         """Time of another side by ours."""
         other = self.other(name)
-        return other and other.seconds / self.ours.seconds
+        return None if other is None else other.seconds / self.ours.seconds
 
     def saving(self, name: str | None = None) -> float | None:
         """Peak memory of another side by ours; ours counts as 1 MB at least, since less is noise."""
         other = self.other(name)
-        if other is None or None in (other.megabytes, self.ours.megabytes):
+        if other is None or other.megabytes is None or self.ours.megabytes is None:
             return None
         return other.megabytes / max(self.ours.megabytes, 1)
 
@@ -221,7 +220,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Finding:
-    """A number that the rows come down to; None if a side that it needs was skipped."""
+    """A number that the rows come down to; None if a side that it needs was skipped or tells no memory."""
 
     what: str
     number: float | None
@@ -230,6 +229,12 @@ class Finding:
 def find_row(rows: Sequence[Row], **labels: int | str) -> Row | None:
     """The row with exactly these labels, if it was measured."""
     return next((row for row in rows if row.labels == labels), None)
+
+
+def growth(few: Row, many: Row) -> float | None:
+    """MB that ours needs more for one row than for another; None where Linux does not tell."""
+    sizes = few.ours.megabytes, many.ours.megabytes
+    return None if sizes[0] is None or sizes[1] is None else sizes[1] - sizes[0]
 
 
 class OverLimit(Exception):
@@ -277,7 +282,8 @@ def _measure_case(
     task: type[Task], case: Case, repeats: int, limits: Limits, skip: dict[str, str], threads: int
 ) -> Row:
     inputs, skip = case.inputs(), dict(skip)
-    bounds = Limits(limits.seconds or task.limit_s, limits.megabytes)
+    seconds = limits.seconds or task.limit_s
+    bounds = Limits(seconds, limits.megabytes)
     workers: dict[str, _Worker] = {}
     try:
         workers[OURS] = _Worker(Other(OURS, task), inputs, None, threads)
@@ -286,7 +292,7 @@ def _measure_case(
                 workers[other.name] = _Worker(replace(other, task=other.task or task), inputs, bounds, threads)
         for name in ('prepare', *['turn'] * repeats):
             for side, worker in list(workers.items()):
-                if sum(worker.times) > bounds.seconds:
+                if sum(worker.times) > seconds:
                     continue
                 try:
                     worker.step(name)
@@ -309,8 +315,11 @@ class _Worker:
 
     def __init__(self, side: Other, inputs: Any, limits: Limits | None, threads: int) -> None:
         self._limits = limits
-        start = _fork if side.python is None else partial(_start_python, side.python)
-        self._connection, self._process = start(threads)
+        self._process: BaseProcess | subprocess.Popen[bytes]
+        if side.python is None:
+            self._connection, self._process = _fork(threads)
+        else:
+            self._connection, self._process = _start_python(side.python, threads)
         # The server that forks was started with the environment of that time.
         self._connection.send((dict(os.environ), side.task, inputs, side.name))
         self._base = self._receive(None)
@@ -350,7 +359,7 @@ class _Worker:
     def _receive(self, limits: Limits | None) -> Any:
         start = _processor_time(self._process.pid)
         while not self._connection.poll(0.05):
-            if limits and _processor_time(self._process.pid) - start > limits.seconds:
+            if limits and limits.seconds and _processor_time(self._process.pid) - start > limits.seconds:
                 raise OverLimit(f'over {limits.seconds:g} s')
             if limits and (_status(self._process.pid, 'VmRSS') or 0) - (self._base or 0) > limits.megabytes:
                 raise OverLimit(f'over {limits.megabytes / 1000:g} GB')
@@ -402,7 +411,8 @@ def serve(connection: Connection, threads: int) -> None:
                 task.prepare()
                 connection.send(None)
                 continue
-            times, start = [], clock()
+            times: list[float] = []
+            start = clock()
             while not times or clock() - start < _TURN or (len(times) < 2 and times[0] < _COLD):
                 result = None  # else two results are held at once
                 before = clock()
@@ -410,7 +420,7 @@ def serve(connection: Connection, threads: int) -> None:
                 times.append(clock() - before)
             connection.send(times)
         peak = _status(os.getpid(), 'VmHWM')
-        memory = None if base is None else peak - base
+        memory = None if base is None or peak is None else peak - base
         connection.send(
             (memory, task.parts(result), task.amount(result), task.floor_bytes(result), task.digest(result))
         )
@@ -442,7 +452,7 @@ def _reset_peak() -> float | None:
     return _status(os.getpid(), 'VmRSS')
 
 
-def _processor_time(pid: int) -> float:
+def _processor_time(pid: int | None) -> float:
     """Seconds of the processor that a process has used; the wall clock where Linux does not tell."""
     try:
         fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()

@@ -16,7 +16,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
-from benchmarks.measure import Case, Finding, Options, Row, Task, find_row
+from benchmarks.measure import Case, Finding, Options, Row, Task, find_row, growth
 from benchmarks.scene import draw_instances, grid_cost, labels_of
 from mmcell.models.boxed_mask_head import BoxedRLEMaskHead
 
@@ -75,5 +75,4 @@ def findings(rows: Sequence[Row]) -> Iterator[Finding]:
     if row := find_row(rows, cells=1000, side=2048):
         yield Finding('1000 cells at 2048: times faster', row.speedup())
         if small := find_row(rows, cells=1000, side=512):
-            growth = row.ours.megabytes - small.ours.megabytes
-            yield Finding('1000 cells: MB more at 2048 than at 512', growth)
+            yield Finding('1000 cells: MB more at 2048 than at 512', growth(small, row))

@@ -107,7 +107,7 @@ class Report:
                         *map(str, row.labels.values()),
                         name,
                         *(_seconds(side.parts[part]) for part in parts),
-                        *([str(side.amount), f'{side.amount / side.seconds:.0f}'] if rate else []),
+                        *(_rate(side) if rate else []),
                     ]
                     for row in self.rows
                     for name, side in {OURS: row.ours, **row.others}.items()
@@ -125,8 +125,8 @@ class Report:
         differences = [row.difference(name) for name in compared]
         cells += ['' if value is None else f'{value:.1g}' if value else '0' for value in differences]
         if floors:
-            floor = ours.floor_bytes / self.bandwidth
-            cells += [_seconds(floor), _times(ours.seconds / floor)]
+            floor = None if ours.floor_bytes is None else ours.floor_bytes / self.bandwidth
+            cells += ['', ''] if floor is None else [_seconds(floor), _times(ours.seconds / floor)]
         runs = [len(side.times) if isinstance(side, Side) else 0 for side in (ours, *others.values())]
         return [*cells, ' / '.join(map(str, runs))]
 
@@ -157,6 +157,11 @@ def _times(ratio: float | None) -> str:
     if ratio is None:
         return 'unknown'
     return f'{ratio:.0f}x' if ratio >= 10 else f'{ratio:.1f}x'
+
+
+def _rate(side: Side) -> list[str]:
+    """How many it made, and how many in a second."""
+    return ['', ''] if side.amount is None else [str(side.amount), f'{side.amount / side.seconds:.0f}']
 
 
 def _megabytes(side: Side) -> str:

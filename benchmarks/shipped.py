@@ -59,8 +59,7 @@ def cases(options: Options) -> Iterator[Case]:
         raise InputError(options.source or '--source', 'holds no *.tif', 'name a folder of images')
     find_config(options.model)
     height, width = read_size(images[0])
-    inputs = {'model': options.model, 'image': str(images[0])}
-    inputs.update(detections=_DETECTIONS, proposals=_DETECTIONS)
+    inputs = {'model': options.model, 'image': str(images[0]), 'detections': _DETECTIONS, 'proposals': _DETECTIONS}
     others = (
         Other(_EIGHT),
         find_torchvision(options.torchvision, TorchvisionInfer),
@@ -72,9 +71,9 @@ def cases(options: Options) -> Iterator[Case]:
 def findings(rows: Sequence[Row]) -> Iterator[Finding]:
     """How fast each side is."""
     for row in rows:
-        megapixels = row.labels['height'] * row.labels['width'] / 1e6
+        megapixels = int(row.labels['height']) * int(row.labels['width']) / 1e6
         for name, side in {OURS: row.ours, **row.others}.items():
             if isinstance(side, Side):
                 yield Finding(f'{name}: megapixels in a second', megapixels / side.seconds)
-                if name in _VIEWS:
+                if name in _VIEWS and side.amount is not None:
                     yield Finding(f'{name}: cells in a second', side.amount / side.seconds)

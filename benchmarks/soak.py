@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmcell.cli.command import Parser, run
@@ -27,7 +28,7 @@ from mmcell.synthetic import write_class_tiff
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run it."""
     parser = Parser(
         'Predict many images with infer, kill it at random moments, start it again, and count.',

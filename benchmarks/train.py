@@ -22,7 +22,7 @@ from mmengine.runner import Runner, load_checkpoint, set_random_seed
 from numpy.typing import NDArray
 
 from benchmarks.drawn import drawn_config, write_data
-from benchmarks.measure import Case, Finding, Options, Other, Row, Side, Task, clock, find_row
+from benchmarks.measure import Case, Finding, Options, Other, Row, Side, Task, clock, find_row, growth
 from benchmarks.parts import MMDETECTION, choose_layout, use_parts
 from benchmarks.torchvision_side import TorchvisionTrain, find_torchvision
 
@@ -124,5 +124,5 @@ def findings(rows: Sequence[Row]) -> Iterator[Finding]:
     few, many = (find_row(rows, cells=cells, side=1024) for cells in (100, 4000))
     if few and many:
         what = '4000 cells at 1024, beside 100'
-        yield Finding(f'{what}: MB more', many.ours.megabytes - few.ours.megabytes)
+        yield Finding(f'{what}: MB more', growth(few, many))
         yield Finding(f'{what}: times as long', many.ours.seconds / few.ours.seconds)

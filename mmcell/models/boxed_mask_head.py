@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -43,7 +44,7 @@ class BoxedRLEMaskHead(FCNMaskHead):
 
     def predict_by_feat(
         self,
-        mask_preds: tuple[Tensor],
+        mask_preds: Sequence[Tensor],
         results_list: list[InstanceData],
         batch_img_metas: list[dict],
         rcnn_test_cfg: ConfigDict,
