@@ -90,6 +90,13 @@ class Interrupted(KeyboardInterrupt):
         return self.message
 
 
+def set_up_again() -> str:
+    """The cure for a package that is missing or broken: the set-up of a clone, or for a wheel where to read on."""
+    if Path(__file__).resolve().parents[1].joinpath('tools/setup.sh').is_file():
+        return 'run tools/setup.sh --force'
+    return 'install what docs/environments.md lists under "With pip"'
+
+
 def raise_all(errors: Sequence[InputError]) -> None:
     """Raise nothing for no errors, the error itself for one, :class:`InputErrors` for several."""
     if len(errors) == 1:

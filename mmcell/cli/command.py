@@ -53,8 +53,6 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str, example: str, commands: Mapping[str, str] | None = None) -> None:
-        if Path(sys.argv[0]).name.startswith('mmcell '):
-            example = re.sub(r'python tools/(\w+)\.py', r'mmcell \1', example)
         listed = ''.join(f'  {name:14}{what}\n' for name, what in (commands or {}).items())
         super().__init__(
             description=description,
@@ -69,6 +67,10 @@ class Parser(argparse.ArgumentParser):
             if re.fullmatch(r'--[\w-]+=--', word):
                 self.error(f'argument {word[:-3]}: -- is no value')
         return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        """The help, which names the tools as this one was called."""
+        return as_called(super().format_help())
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with status 2; argparse prints the whole usage first."""
@@ -212,8 +214,21 @@ def _is_lost_connection(error: Exception) -> bool:
     return distributed is not None and isinstance(error, getattr(distributed, 'DistError', ()))
 
 
+#: A tool, as messages name it.
+_TOOL = re.compile(r'(?<![\w./-])(?:python )?tools/(\w+)\.py\b')
+
+
+def as_called(text: str) -> str:
+    """A text in which `python tools/infer.py` is `mmcell infer` if this tool was called so."""
+    if not Path(sys.argv[0]).name.startswith('mmcell '):
+        return text
+    folder = Path(__file__).parents[1] / '.mim/tools'
+    return _TOOL.sub(lambda tool: f'mmcell {tool[1]}' if (folder / f'{tool[1]}.py').exists() else tool[0], text)
+
+
 def _report(message: str) -> None:
     """Print an error, one line or several; processes of torchrun leave it to that, or each would print it."""
+    message = as_called(message)
     if 'TORCHELASTIC_ERROR_FILE' in os.environ:
         _leave(message)
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mmcell.compat.imports import before_import
-from mmcell.errors import InputError
+from mmcell.errors import InputError, set_up_again
 
 _KEPT: list[object] = []  # torch forgets operators when their library is deleted
 
@@ -38,7 +38,7 @@ def import_torchvision() -> ModuleType:
     try:
         import torchvision
     except ModuleNotFoundError:
-        raise InputError('torchvision', 'is not installed', 'run tools/setup.sh --force') from None
+        raise InputError('torchvision', 'is not installed', set_up_again()) from None
     except Exception as error:  # a RuntimeError, and what follows from half an import the next time
         problem = f'does not fit the installed torch ({error})'
         raise InputError('torchvision', problem, 'install the release that belongs to your torch') from None

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mmcell.compat.torchvision import import_torchvision
-from mmcell.errors import InputError
+from mmcell.errors import InputError, set_up_again
 from mmcell.io.addresses import locate
 from mmcell.io.checkpoints import load_checkpoint, weights_of
 from mmcell.io.files import atomic_path
@@ -47,7 +47,7 @@ def import_timm() -> ModuleType:
         import timm
     except ModuleNotFoundError as error:
         raise InputError(
-            'TimmBackbone', f'needs the package {error.name}, which is not installed', 'run tools/setup.sh --force'
+            'TimmBackbone', f'needs the package {error.name}, which is not installed', set_up_again()
         ) from None
     return timm
 

@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from mmcell.errors import raise_all
+from mmcell.errors import raise_all, set_up_again
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
@@ -81,12 +81,12 @@ PACKAGES = (
 )
 
 
-def set_up_again() -> str:
+def cure_set_up() -> str:
     """Return the cure for everything that the set-up installs."""
     ours = ROOT / '.venv'
     if ours.is_dir() and Path(sys.prefix).resolve() != ours:
         return f'activate the environment: . {ours}/bin/activate'
-    return 'tools/setup.sh --force'
+    return set_up_again()
 
 
 def installed_version(distribution: str) -> str | None:
@@ -113,11 +113,11 @@ def check_package(package: Package, failed: set[str]) -> Finding:
     name, distribution = package.name, package.distribution
     installed = installed_version(distribution)
     if package.upstream and installed_version(package.upstream):
-        cure = f'{sys.executable} -m pip uninstall -y {package.upstream} {distribution} && tools/setup.sh --force'
+        cure = f'{sys.executable} -m pip uninstall -y {package.upstream} {distribution}, then {set_up_again()}'
         return Finding(name, 'problem', f'{package.upstream} and {distribution} overwrite each other', cure)
     missing = [need for need in package.needs if need in failed]
     if installed is None:
-        return Finding(name, 'problem', f'{distribution} is not installed', set_up_again())
+        return Finding(name, 'problem', f'{distribution} is not installed', cure_set_up())
     if missing:
         return Finding(name, 'problem', f'cannot work without {missing[0]}')
     try:
@@ -128,7 +128,7 @@ def check_package(package: Package, failed: set[str]) -> Finding:
         reinstall = f'{sys.executable} -m pip install --force-reinstall --no-deps {distribution}=={installed}'
         # Reinstalling cannot supply another package that is missing, nor a mmcv compiled for this torch.
         futile = isinstance(error, ModuleNotFoundError) or distribution == 'onedl-mmcv'
-        return Finding(name, 'problem', first_line(error), set_up_again() if futile else reinstall)
+        return Finding(name, 'problem', first_line(error), cure_set_up() if futile else reinstall)
     return Finding(name, 'ok', getattr(module, '__version__', installed))
 
 
@@ -150,7 +150,7 @@ def check_device() -> Finding:
         memory = torch.cuda.get_device_properties(0).total_memory / GIB
         return Finding('device', 'ok', f'{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, CUDA {torch.version.cuda}')
     if Path('/dev/nvidiactl').exists() and 'CUDA_VISIBLE_DEVICES' not in os.environ:
-        cure = 'install a CUDA build of torch, then run tools/setup.sh'
+        cure = f'install a CUDA build of torch, then {set_up_again()}'
         if torch.version.cuda:
             cure = f'update the driver: torch needs one for CUDA {torch.version.cuda}, see nvidia-smi'
         return Finding('device', 'problem', 'a GPU that torch cannot use', cure)
@@ -167,9 +167,9 @@ def check_ops() -> Finding:
         boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.0]], device=device)
         _, kept = nms(boxes, torch.tensor([0.5, 0.9], device=device), 0.5)
     except RuntimeError as error:
-        return Finding('mmcv ops run', 'problem', f'not on {device}: {first_line(error)}', set_up_again())
+        return Finding('mmcv ops run', 'problem', f'not on {device}: {first_line(error)}', cure_set_up())
     if kept.tolist() != [1]:
-        return Finding('mmcv ops run', 'problem', f'nms on {device} gives a wrong answer', set_up_again())
+        return Finding('mmcv ops run', 'problem', f'nms on {device} gives a wrong answer', cure_set_up())
     return Finding('mmcv ops run', 'ok', f'on {device}')
 
 
@@ -238,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         InputErrors: If there are several.
     """
     # Imported here: it makes this process one of our tools.
-    from mmcell.cli.command import Parser
+    from mmcell.cli.command import Parser, as_called
     from mmcell.cli.values import any_path
 
     parser = Parser(
@@ -259,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cures: dict[str, list[str]] = {}
     problems = 0
     for finding in examine():
-        print(f'{finding.state:8} {finding.name:17} {finding.text}', flush=True)
+        print(as_called(f'{finding.state:8} {finding.name:17} {finding.text}'), flush=True)
         problems += finding.state == 'problem'
         if finding.cure:
             cures.setdefault(finding.cure, []).append(finding.name)
@@ -268,5 +268,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     print('\nto cure:')
     for cure, names in cures.items():
-        print(f'  {", ".join(names)}: {cure}')
+        print(as_called(f'  {", ".join(names)}: {cure}'))
     raise SystemExit(1)

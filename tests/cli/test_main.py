@@ -11,6 +11,7 @@ import mmcell
 from mmcell.cli.command import run
 from mmcell.cli.main import main
 from mmcell.engine.launch import command_line
+from mmcell.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(path.stem for path in (ROOT / 'tools').glob('*.py'))
@@ -66,6 +67,20 @@ def test_a_package_that_is_missing_is_one_line(capsys, error, line):
     assert stop.value.code == 2
     cure = 'tools/doctor.py says which, and how to cure it'
     assert capsys.readouterr().err == f'error: a package is missing or broken: {line}; {cure}\n'
+
+
+@pytest.mark.parametrize(
+    ('called', 'named'), [('mmcell infer', 'mmcell doctor'), ('tools/infer.py', 'python tools/doctor.py')]
+)
+def test_a_cure_names_a_tool_as_this_one_was_called(capsys, monkeypatch, called, named):
+    monkeypatch.setattr(sys, 'argv', [called])
+
+    def fail(argv: object) -> None:
+        raise InputError('/their/tools/doctor.py', 'is no image', 'python tools/doctor.py tools/mine.py')
+
+    with pytest.raises(SystemExit):
+        run(fail)
+    assert capsys.readouterr().err == f'error: /their/tools/doctor.py: is no image; {named} tools/mine.py\n'
 
 
 def test_a_module_of_ours_that_is_missing_is_a_bug():

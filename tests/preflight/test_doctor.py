@@ -80,7 +80,7 @@ def test_missing_part_of_a_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     finding = doctor.check_package(doctor.Package('half', 'halfpackage', 'halfpackage'), set())
     assert finding.text == "ModuleNotFoundError: No module named 'halfpackage_ext'"
-    assert finding.cure == doctor.set_up_again()
+    assert finding.cure == doctor.cure_set_up()
 
 
 def test_upstream_package_beside_the_fork(tmp_path, monkeypatch):
