@@ -169,14 +169,22 @@ install_mmcv() {
 }
 
 # timm imports torchvision, whose release 0.(n + 15) belongs to torch 2.n. Without its dependencies: they name the torch
-# that its wheels are compiled for, which need not be the one that is here. Beside another build its operators do not
-# load, which mmcell/compat/torchvision.py copes with. A torchvision that is there is never touched.
+# that its wheels are compiled for, which need not be the one that is here. A torch that is not PyPI's says so in its
+# version (2.13.0+cpu, 2.13.0+cu126): the torchvision compiled for it is on PyTorch's own index. Where that is not in reach,
+# PyPI's has to do, whose operators do not load, which mmcell/compat/torchvision.py copes with. A torchvision that is
+# there is never touched.
 install_torchvision() {
     "$python" -c 'from importlib.metadata import version; version("torchvision")' 2>/dev/null && return
-    local minor
-    minor=$(torch_version "$python" | cut -d. -f2)
-    step "installing torchvision 0.$((minor + 15))"
-    pip install -q --no-deps "torchvision==0.$((minor + 15)).*" ||
+    local torch release index
+    torch=$(torch_version "$python")
+    release=0.$(($(cut -d. -f2 <<<"$torch") + 15))
+    index=https://download.pytorch.org/whl/${torch#*+}
+    step "installing torchvision $release"
+    if [[ $torch == *+* ]] &&
+        pip install -q --no-deps --retries 0 --timeout 15 --index-url "$index" "torchvision==$release.*" 2>/dev/null; then
+        return
+    fi
+    pip install -q --no-deps "torchvision==$release.*" ||
         step 'no torchvision for this torch: configs with a backbone of timm will not run'
 }
 
