@@ -89,9 +89,8 @@ def _find_broken(content: Mapping[str, Any]) -> str:
         return f'its seed is {show(meta["seed"])}'
     for name, value in info.items():
         kind = next((kind for start, kind in _KINDS.items() if name.startswith(start)), object)
-        if not isinstance(value, kind) or (
-            name == 'keep_ckpt_ids' and not all(isinstance(each, int) for each in value)
-        ):
+        sound = isinstance(value, kind)
+        if not sound or (name == 'keep_ckpt_ids' and not all(isinstance(each, int) for each in value)):
             return f'{show(name)} is {show(value)}'
     if not isinstance(exact, Mapping):
         return f'exact_resume is {show(exact)}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -68,12 +68,14 @@ def infer_slides(
     def refuse(holder: str) -> NoReturn:
         raise InputError(out, f'is in use by another call ({holder})', 'wait for its end, or choose another --out')
 
+    def plan_one(name: str) -> SlidePlan:
+        return plan_slide(model, call, name, *slides[name], score_thr, options, channel_order)
+
     lines, errors, summaries = [], [], []
     names, rank, count = list(slides), get_rank(), get_world_size()
-    arguments = score_thr, options, channel_order
     with locked(out / '.slides.lock', refuse) if is_main_process() else nullcontext():
         for some in (names[start : start + count] for start in range(0, len(names), count)):
-            plans = _one_each([partial(plan_slide, model, call, name, *slides[name], *arguments) for name in some])
+            plans = _one_each([partial(plan_one, name) for name in some])
             shares = deal([[] if isinstance(plan, InputError) else plan.todo for plan in plans], rank, count)
             stages = [_attempt(partial(_predict, model, plan, share)) for plan, share in zip(plans, shares)]
             all_stages = zip(*all_gather_object(stages))
@@ -135,11 +137,12 @@ def _finish(
         The summary: name, cells of each class, mpp, mm2 that were looked at, share that was skipped, seconds by stage;
         and lines that say what was done.
     """
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for each in stages:
         if isinstance(each, InputError):
             raise each
-        seconds.update(each)
+        for stage, took in each.items():
+            seconds[stage] += took
     assert isinstance(plan, SlidePlan)  # or the stages would be errors
     if plan.known is not None:
         return plan.known, [f'{plan.name}: all {plan.known["total"]} cells are in {plan.out} already']
