@@ -148,14 +148,68 @@ train('SafeCheckpointHook', 'work')
 """
 
 
+#: After COMPARE: runs the code of each folder in a fork, since the host's imports take seconds.
+FORK = """
+import os, traceback
+from pathlib import Path
+
+for place in Path().iterdir():
+    if child := os.fork():
+        (place / 'status').write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        continue
+    os.chdir(place)
+    for stream in (1, 2):
+        os.dup2(os.open(f'stream{stream}', os.O_CREAT | os.O_WRONLY), stream)
+    status = 1
+    try:
+        exec(Path('code.py').read_text())
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+"""
+TRAP = """
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ('sprung',)
+torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': Trap()}, 'trap.pth')
+
+import mmcell
+from mmdet.registry import MODELS
+from mmcell.errors import InputError
+theirs = Config.fromfile('theirs.py')
+try:
+    MODELS.build(dict(type='EnsembleDetector', detectors=[theirs.model] * 2, checkpoints=[None, 'trap.pth']))
+except InputError as error:
+    print('error:', error)
+"""
+PIECES = {
+    'build': BUILD + '\ncompare()',
+    'install': 'import mmcell.compat; mmcell.compat.install(); mmcell.compat.install(); compare()',
+    'train': TRAIN,
+    'trap': TRAP,
+}
+
+
 def run(folder: Path, code: str, *paths: Path) -> subprocess.CompletedProcess:
     """Run code in a fresh process as another repository would: nothing of our tools is imported."""
     environment = os.environ | {'PYTHONPATH': os.pathsep.join(map(str, (*paths, ROOT)))}
     return subprocess.run([sys.executable, '-c', code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
+def stand_in(folder: Path) -> Path:
+    """A torchvision that loads: mmengine's runner logs its version, and PyPI's does not load beside a CPU's torch."""
+    package = folder / 'torchvision'
+    package.mkdir()
+    (package / '__init__.py').write_text("__version__ = '0.0'\n")
+    return folder
+
+
+@pytest.fixture(scope='module')
+def places(tmp_path_factory) -> Path:
+    """For each piece of code the folder that it was run in, with an annotation file and their config."""
     label_map = np.zeros((16, 16), np.int32)
     label_map[2:6, 3:9] = 1
     cell = encode_label_map(label_map).rles[0]
@@ -166,25 +220,27 @@ def folder(tmp_path) -> Path:
         'annotations': [{**annotation, 'segmentation': cell}],
         'categories': [{'id': 1, 'name': 'cell'}],
     }
-    (tmp_path / 'truth.json').write_text(json.dumps(document))
-    (tmp_path / 'theirs.py').write_text(THEIRS)
-    return tmp_path
+    folder = tmp_path_factory.mktemp('hosts')
+    for name, code in PIECES.items():
+        (folder / name).mkdir()
+        for file, text in (('truth.json', json.dumps(document)), ('theirs.py', THEIRS), ('code.py', code)):
+            (folder / name / file).write_text(text)
+    outcome = run(folder, COMPARE + FORK, stand_in(tmp_path_factory.mktemp('stand_in')))
+    assert outcome.returncode == 0, outcome.stderr
+    return folder
 
 
-def stand_in(folder: Path) -> Path:
-    """A torchvision that loads: mmengine's runner logs its version, and PyPI's does not load beside a CPU's torch."""
-    package = folder / 'stand-in/torchvision'
-    package.mkdir(parents=True)
-    (package / '__init__.py').write_text("__version__ = '0.0'\n")
-    return package.parent
+def outcome_of(place: Path) -> subprocess.CompletedProcess:
+    out, err = ((place / f'stream{stream}').read_text() for stream in (1, 2))
+    return subprocess.CompletedProcess(place.name, int((place / 'status').read_text()), out, err)
 
 
 def values(outcome: subprocess.CompletedProcess, name: str) -> list[str]:
     return [line.removeprefix(f'{name}: ') for line in outcome.stdout.splitlines() if line.startswith(f'{name}: ')]
 
 
-def test_a_host_stays_as_it_was(folder):
-    outcome = run(folder, COMPARE + BUILD + '\ncompare()', stand_in(folder))
+def test_a_host_stays_as_it_was(places):
+    outcome = outcome_of(places / 'build')
     assert outcome.returncode == 0, outcome.stderr
     assert values(outcome, 'built') == ['CBAMResNet BoxedRLEMaskHead']
     assert {'EnsembleDetector', 'SafeCheckpointHook', 'CellDataset', 'CellMetric', 'CellVisualizer'} <= set(
@@ -193,45 +249,22 @@ def test_a_host_stays_as_it_was(folder):
     assert values(outcome, 'changed') == ['[]']
 
 
-def test_the_comparison_sees_what_install_changes(folder):
-    outcome = run(folder, COMPARE + 'import mmcell.compat; mmcell.compat.install(); mmcell.compat.install(); compare()')
-    (changed,) = values(outcome, 'changed')
+def test_the_comparison_sees_what_install_changes(places):
+    (changed,) = values(outcome_of(places / 'install'), 'changed')
     for part in ("'MMLogger', 'handle'", "'loaders'", "'meta_path'", "'warnings'", "'logger tifffile'"):
         assert part in changed
 
 
-def test_checkpoints_are_whole_without_install(folder):
-    outcome = run(folder, COMPARE + TRAIN, stand_in(folder))
+def test_checkpoints_are_whole_without_install(places):
+    outcome = outcome_of(places / 'train')
     assert outcome.returncode == -9, outcome.stderr
     assert values(outcome, 'changed') == ['[]']
-    assert sorted(path.name for path in (folder / 'work').glob('[!.]*.pth')) == ['epoch_1.pth']
+    assert sorted(path.name for path in (places / 'train/work').glob('[!.]*.pth')) == ['epoch_1.pth']
 
 
-TRAP = """
-import os, torch
-class Trap:
-    def __reduce__(self):
-        return os.mkdir, ('sprung',)
-torch.save({'state_dict': {'weight': torch.zeros(1)}, 'meta': Trap()}, 'trap.pth')
-
-import mmcell
-from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmcell.errors import InputError
-init_default_scope('mmdet')
-theirs = Config.fromfile('theirs.py')
-try:
-    MODELS.build(dict(type='EnsembleDetector', detectors=[theirs.model] * 2, checkpoints=[None, 'trap.pth']))
-except InputError as error:
-    print('error:', error)
-"""
-
-
-def test_an_ensemble_reads_weights_safely_without_install(folder):
-    outcome = run(folder, TRAP)
-    (error,) = values(outcome, 'error')
-    assert 'trap.pth' in error and 'could run any program' in error and not (folder / 'sprung').exists()
+def test_an_ensemble_reads_weights_safely_without_install(places):
+    (error,) = values(outcome_of(places / 'trap'), 'error')
+    assert 'trap.pth' in error and 'could run any program' in error and not (places / 'trap/sprung').exists()
 
 
 TIMM = """
@@ -246,16 +279,16 @@ for _ in range(2):
 """
 
 
-def test_a_torchvision_that_does_not_load_is_one_line(folder):
-    package = folder / 'broken/torchvision'
-    package.mkdir(parents=True)
+def test_a_torchvision_that_does_not_load_is_one_line(tmp_path):
+    package = tmp_path / 'torchvision'
+    package.mkdir()
     (package / '__init__.py').write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
-    outcome = run(folder, TIMM, folder / 'broken')
+    outcome = run(tmp_path, TIMM, tmp_path)
     first, second = values(outcome, 'error')
     assert first == second and 'nms does not exist' in first and 'belongs to your torch' in first
 
 
 @pytest.mark.slow
-def test_a_torchvision_for_another_torch_does_for_timm(folder):
+def test_a_torchvision_for_another_torch_does_for_timm(tmp_path):
     """The one that is installed, whichever that is, where nobody called `mmcell.compat.install`."""
-    assert values(run(folder, TIMM), 'error') == []
+    assert values(run(tmp_path, TIMM), 'error') == []

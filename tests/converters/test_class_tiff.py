@@ -254,6 +254,7 @@ def test_bad_arguments(class_tiff, tmp_path, tool, arguments):
     assert not (tmp_path / 'out').exists()
 
 
+@pytest.mark.slow
 def test_consep(shared_data, tmp_path, tool):
     source = shared_data / 'consep'
     outcome = tool('convert', 'class_tiff', source, '--out', tmp_path / 'out')

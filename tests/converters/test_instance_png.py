@@ -25,6 +25,7 @@ def source(tmp_path):
     return root
 
 
+@pytest.mark.slow
 def test_dsb2018_pixel_for_pixel(shared_data, converted, same_cells):
     source = shared_data / 'dsb2018'
     result = converted('instance_png', source)

@@ -8,6 +8,8 @@ from mmcell.converters import LAYOUTS, convert
 from mmcell.evaluation import evaluate_cells, evaluate_coco
 from mmcell.io.files import read_json
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def truth_and_results(shared_data, tmp_path_factory):
