@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--cells', type=whole(1), default=45, help='cells in each (default: %(default)s)')
     parser.add_argument('--kill-s', type=number(1), default=60, help='mean seconds to a kill (default: %(default)s)')
     parser.add_argument(
+        '--kill-images', type=whole(1), help='mean images of a call until it is killed, where the machine is busy'
+    )
+    parser.add_argument(
         '--limit-s', type=number(1), default=7200, help='give up after this long (default: %(default)s)'
     )
     parser.add_argument(
@@ -66,9 +69,13 @@ def soak(args: argparse.Namespace, folder: Path) -> int:
     begun, peaks, done = time.monotonic(), [], [0]
     while time.monotonic() - begun < args.limit_s:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        deadline, peak = time.monotonic() + draw.uniform(0.5, 1.5) * args.kill_s, 0
-        while process.poll() is None and time.monotonic() < deadline:
+        share, start, peak = draw.uniform(0.5, 1.5), time.monotonic(), 0
+        while process.poll() is None:
             peak = max(peak, peak_mb(process.pid))
+            if args.kill_images and journalled(out) - done[-1] >= share * args.kill_images:
+                break
+            if not args.kill_images and time.monotonic() - start >= share * args.kill_s:
+                break
             time.sleep(0.5)
         peaks.append(peak)
         if process.poll() is None:

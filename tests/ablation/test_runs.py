@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from mmcell.ablation.runs import describe, find_progress, find_truth, list_experiments
+from mmcell.ablation.runs import _run, describe, find_progress, find_truth, list_experiments
 from mmcell.ablation.table import count_parameters, tell_apart
 from mmcell.config import load_config
-from mmcell.errors import InputError, InputErrors
+from mmcell.errors import InputError, InputErrors, Interrupted
 from mmcell.io.checkpoints import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,3 +221,28 @@ def test_parameters():
     assert 3e6 < count_parameters(config) < 5e6
     # To count is not to change, though mmdet's detectors write into the config that they are built from.
     assert config.to_dict() == load_config(DEMO).to_dict()
+
+
+def test_a_signal_is_passed_on_and_the_end_waited_for(tmp_path):
+    """So that a training that is told to stop saves its step."""
+    code = f"""
+import os, signal, sys, time
+def save(*_):
+    time.sleep(0.5)
+    open({str(tmp_path / 'saved')!r}, 'w').close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save)
+os.kill(os.getppid(), signal.SIGUSR1)
+time.sleep(60)
+"""
+
+    def stop(number: int, _) -> None:
+        raise Interrupted(signal.SIGTERM, '')
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with (tmp_path / 'lock').open('w') as lock, pytest.raises(Interrupted):
+            _run([sys.executable, '-c', code], lock.fileno())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (tmp_path / 'saved').exists()
