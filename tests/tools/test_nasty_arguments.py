@@ -194,6 +194,8 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         'everywhere': FREE,
         'device': 'device',
         'cfg_options': 'settings',
+        'launcher': 'choice',
+        'local_rank': 'whole',
     },
     'mosaic': {
         'source': 'folder',
