@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from mmcell.coco.cells import true_cells
 from mmcell.coco.results import Result, open_results
@@ -23,11 +17,11 @@ from mmcell.io.files import write_bytes
 from mmcell.report.figures import draw_charts, line_style
 from mmcell.report.image_set import ImageSet
 from mmcell.report.reliability import draw_reliability
+from mmcell.report.rendering import data_uri, describe_class, render, to_json
 from mmcell.report.scalars import read_run
 from mmcell.report.scores import score_results
 from mmcell.structures.cells import NO_CLASS, Cells
 from mmcell.structures.outlines import smooth_rings
-from mmcell.visualization.palette import class_colour, halo_colour
 
 #: A page stays below 25 MB: its images get what the cells leave of this many bytes.
 PAGE_BYTES = 24_000_000
@@ -35,7 +29,6 @@ PAGE_BYTES = 24_000_000
 _BASE64 = 3 / 4
 # No image is made smaller than that, nor needs to be larger.
 _IMAGE_BYTES = 50_000, 1_500_000
-_TEMPLATES = Path(__file__).parent / 'templates'
 
 # As the viewer's script numbers them.
 _HIT, _WRONG, _ALARM = 0, 1, 2
@@ -86,14 +79,15 @@ def write_report(
     root = image_set.image_root if image_root is None else image_root
     for row in shown:
         row['data'] = _describe_cells(row, found[row['id']], true.get(row['id']))
-    left = PAGE_BYTES - sum(len(_to_json(row['data'])) for row in shown)
+    left = PAGE_BYTES - sum(len(to_json(row['data'])) for row in shown)
     budget = int(np.clip(left * _BASE64 / max(1, len(shown)), *_IMAGE_BYTES))
     for row in shown:
-        row['data']['src'] = _data_uri(image_set.read(row['image'], root), budget)
+        row['data']['src'] = data_uri(image_set.read(row['image'], root), budget)
     scores = None if annotated is None else score_results(annotated, opened, found, score_thr)
-    page = _render(
+    page = render(
+        'report.html.j2',
         title=title,
-        classes=[_describe_class(label, name) for label, name in enumerate(image_set.classes)],
+        classes=[describe_class(label, name) for label, name in enumerate(image_set.classes)],
         rows=rows,
         shown=shown,
         has_truth=annotated is not None,
@@ -105,7 +99,7 @@ def write_report(
         score_thr=score_thr,
         num_cells=sum(row['predicted'] for row in rows),
     )
-    write_bytes(out, page.encode())
+    write_bytes(out, page)
     return Path(out)
 
 
@@ -176,38 +170,3 @@ def _paths(cells: Cells) -> list[str]:
         steps = (' '.join(f'{dx} {dy}' for dx, dy in np.diff(ring, axis=0).tolist()) for ring in rings)
         paths.append(''.join(f'M{ring[0, 0]} {ring[0, 1]}l{step}z' for ring, step in zip(rings, steps)))
     return paths
-
-
-def _data_uri(pixels: NDArray[np.uint8], budget: int) -> str:
-    """The image as WebP of at most `budget` bytes, made smaller as far as it must be."""
-    while True:
-        encoded = cv2.imencode('.webp', pixels[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 88])[1].tobytes()
-        if len(encoded) <= budget:
-            return 'data:image/webp;base64,' + base64.b64encode(encoded).decode()
-        factor = min(0.9, 0.95 * math.sqrt(budget / len(encoded)))
-        pixels = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-
-
-def _describe_class(label: int, name: str) -> dict[str, Any]:
-    colour = class_colour(label)
-    return {'name': name, 'colour': f'rgb{colour}', 'halo': f'rgb{halo_colour(colour)}'}
-
-
-def _render(**context: Any) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters['json'] = _to_json
-    environment.filters['number'] = _to_text
-    for name in ('report.css', 'report.js'):
-        context[name.replace('.', '_')] = Markup((_TEMPLATES / name).read_text())
-    return environment.get_template('report.html.j2').render(context)
-
-
-def _to_json(value: Any) -> Markup:
-    # Inside <script> a `</script>` in a file name would end the element.
-    return Markup(json.dumps(value, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c'))
-
-
-def _to_text(value: float) -> str:
-    return '–' if value is None or math.isnan(value) else f'{value:.3f}'

@@ -1,8 +1,5 @@
 """The page in a real browser: what is drawn, by slider, toggles and keys, and that nothing is fetched."""
 
-import json
-import shutil
-
 import pytest
 
 from mmcell.coco.cells import cells_of, true_cells
@@ -12,30 +9,10 @@ from mmcell.report.page import write_report
 
 pytest.importorskip('selenium', reason='selenium is not installed')
 
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-FLAGS = (
-    '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking '
-    '--disable-component-update --disable-sync --window-size=1400,1000'
-).split()
 STATES = ('hits', 'wrong', 'alarms', 'misses')
-
-
-@pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    chromium, chromedriver = shutil.which('chromium'), shutil.which('chromedriver')
-    if not chromium or not chromedriver:
-        pytest.skip('chromium and chromedriver are not installed')
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f'--user-data-dir={tmp_path_factory.mktemp("profile")}'):
-        options.add_argument(flag)
-    options.set_capability('goog:loggingPrefs', {'performance': 'ALL', 'browser': 'ALL'})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(chromedriver))
-    yield driver
-    driver.quit()
 
 
 class Viewer:
@@ -173,9 +150,9 @@ def test_without_truth(browser, dataset, tmp_path):
     assert viewer.drawn == 5
 
 
-def test_nothing_is_fetched(viewer):
+def test_nothing_is_fetched(viewer, requests_of):
     viewer.pixels()
-    assert requests_of(viewer) == [viewer.driver.current_url]
+    assert requests_of(viewer.driver) == [viewer.driver.current_url]
     errors = [entry for entry in viewer.driver.get_log('browser') if entry['level'] == 'SEVERE']
     assert errors == []
 
@@ -186,12 +163,3 @@ def test_nothing_could_be_fetched(viewer):
     WebDriverWait(viewer.driver, 5).until(
         lambda driver: any('Content Security Policy' in entry['message'] for entry in driver.get_log('browser'))
     )
-
-
-def requests_of(viewer):
-    """Addresses that the page asked for; the browser's own pages stand in the log as well."""
-    page = viewer.driver.current_url
-    messages = [json.loads(entry['message'])['message'] for entry in viewer.driver.get_log('performance')]
-    sent = [message['params'] for message in messages if message['method'] == 'Network.requestWillBeSent']
-    urls = [request['request']['url'] for request in sent if request['documentURL'] == page]
-    return [url for url in urls if not url.startswith('data:')]

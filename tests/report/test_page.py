@@ -8,7 +8,8 @@ import pytest
 
 from mmcell.errors import InputError
 from mmcell.evaluation import evaluate_calibration
-from mmcell.report.page import _data_uri, write_report
+from mmcell.report.page import write_report
+from mmcell.report.rendering import data_uri
 
 
 def parse(page, image_id):
@@ -111,7 +112,7 @@ def test_names_cannot_break_the_page(dataset, tmp_path):
 
 def test_images_fit_into_their_budget():
     noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
-    uri = _data_uri(noise, 20_000)
+    uri = data_uri(noise, 20_000)
     assert len(uri) < 20_000 * 4 / 3 + 40
     height, width = decode(uri).shape[:2]
     assert width / height == pytest.approx(1.5, abs=0.05)

@@ -18,17 +18,13 @@
   const HALF_PIXELS = 2;  // of one pixel, the unit of the outlines
 
   const canvas = byId('canvas');
-  const context = canvas.getContext('2d');
   const hitTest = document.createElement('canvas').getContext('2d');
-  const view = { scale: 1, x: 0, y: 0 };  // screen pixels an image pixel; the image pixel at the canvas' corner
+  const view = openView(canvas, paint, point, { e: () => step(1), E: () => step(-1) });
   let cells = [];     // of the open image, in any state
   let visible = [];   // those that the controls let through
   let layers = [];    // the same by state and class
   let picture = null;
-  let size = { width: 1, height: 1 };
   let chosen = null;
-  let fitted = true;
-  let moving = false;
 
   // ---- controls -------------------------------------------------------------------------------------------------
 
@@ -57,7 +53,7 @@
   });
   const slider = byId('score');
   slider.addEventListener('input', filter);
-  byId('picture').addEventListener('change', draw);
+  byId('picture').addEventListener('change', view.draw);
 
   // ---- what is visible --------------------------------------------------------------------------------------------
 
@@ -73,9 +69,9 @@
       cells.push({ path, box, label, state: MISS, from: Infinity, to: found });
       if (found >= 0) cells.push({ path, box, label, state: FOUND, from: found, to: -1 });
     });
-    size = data;
+    view.size = data;
     picture = new Image();
-    picture.onload = draw;
+    picture.onload = view.draw;
     picture.src = data.src;
     canvas.setAttribute('aria-label', `Cells of ${data.name}`);
     for (const button of document.querySelectorAll('#images button[data-image]')) {
@@ -83,7 +79,7 @@
       else button.removeAttribute('aria-current');
     }
     choose(null);
-    fit();
+    view.fit();
     filter();
   }
 
@@ -118,7 +114,7 @@
     byId('score-value').textContent = threshold.toFixed(2);
     canvas.dataset.drawn = visible.length;
     announce(counts, threshold);
-    draw();
+    view.draw();
   }
 
   let timer = 0;
@@ -133,45 +129,28 @@
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
 
-  let requested = false;
-  function draw() {
-    if (requested) return;
-    requested = true;
-    requestAnimationFrame(() => { requested = false; paint(); });
-  }
-
-  function paint() {
-    const ratio = window.devicePixelRatio || 1;
-    const { scale, x, y } = view;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, canvas.width, canvas.height);
-    context.setTransform(ratio * scale, 0, 0, ratio * scale, -x * scale * ratio, -y * scale * ratio);
-    context.imageSmoothingEnabled = scale < 4;
-    if (byId('picture').checked && picture.complete) context.drawImage(picture, 0, 0, size.width, size.height);
+  function paint(context) {
+    if (byId('picture').checked && picture.complete) context.drawImage(picture, 0, 0, view.size.width, view.size.height);
     context.scale(1 / HALF_PIXELS, 1 / HALF_PIXELS);
-    const pixel = HALF_PIXELS / scale;  // of the screen, in the unit of the outlines
+    const pixel = HALF_PIXELS / view.scale;  // of the screen, in the unit of the outlines
     context.lineJoin = 'bevel';
-    for (const layer of layers) paintLayer(layer, pixel);
+    for (const layer of layers) paintLayer(context, layer, pixel);
     context.setLineDash([]);
-    paintSymbols(pixel);
-    if (chosen) paintFrame(chosen.box, pixel);
+    paintSymbols(context, pixel);
+    if (chosen) paintFrame(context, chosen.box, pixel);
   }
 
-  const isInView = ({ box: [x, y, w, h] }) => (
-    x + w >= view.x && x <= view.x + canvas.clientWidth / view.scale
-    && y + h >= view.y && y <= view.y + canvas.clientHeight / view.scale);
-
-  function paintLayer({ state, label, members }, pixel) {
+  function paintLayer(context, { state, label, members }, pixel) {
     const { dash, width, fill, plain } = STATES[state];
     const { colour, halo } = config.classes[label];
     // One path a cell: browsers stroke a thousand small paths faster than one that joins them.
-    const paths = members.filter(isInView).map(({ path }) => path);
+    const paths = members.filter(view.isInView).map(({ path }) => path);
     if (fill) {
       context.globalAlpha = fill;
       context.fillStyle = colour;
       for (const path of paths) context.fill(path, 'evenodd');
     }
-    if (!plain && !moving) {
+    if (!plain && !view.moving) {
       context.setLineDash([]);
       context.globalAlpha = 0.5;
       context.strokeStyle = halo;
@@ -185,13 +164,13 @@
     for (const path of paths) context.stroke(path);
   }
 
-  function paintSymbols(pixel) {
+  function paintSymbols(context, pixel) {
     context.textAlign = 'center';
     context.textBaseline = 'middle';
     context.lineWidth = 3 * pixel;
     context.strokeStyle = '#000';
     context.fillStyle = '#fff';
-    for (const { state, box: [x, y, w, h] } of visible.filter(isInView)) {
+    for (const { state, box: [x, y, w, h] } of visible.filter(view.isInView)) {
       const { symbol } = STATES[state];
       // Symbols shrink with their cells and go before they would hide them.
       const length = Math.min(14, Math.round(Math.max(w, h) * view.scale * 0.7));
@@ -203,7 +182,7 @@
     }
   }
 
-  function paintFrame([x, y, w, h], pixel) {
+  function paintFrame(context, [x, y, w, h], pixel) {
     const gap = 6 * pixel;
     const frame = [x * HALF_PIXELS - gap, y * HALF_PIXELS - gap, w * HALF_PIXELS + 2 * gap, h * HALF_PIXELS + 2 * gap];
     for (const [colour, width] of [['#000', 4], ['#fff', 2]]) {
@@ -213,86 +192,6 @@
     }
   }
 
-  // ---- moving about -----------------------------------------------------------------------------------------------
-
-  const fitScale = () => Math.min(canvas.clientWidth / size.width, canvas.clientHeight / size.height);
-
-  function centre(x, y, scale) {
-    view.scale = scale;
-    view.x = x - canvas.clientWidth / scale / 2;
-    view.y = y - canvas.clientHeight / scale / 2;
-    fitted = false;
-    draw();
-  }
-
-  function fit() {
-    centre(size.width / 2, size.height / 2, fitScale());
-    fitted = true;
-  }
-
-  /** Zoom so that the image pixel under a point of the canvas stays there. */
-  function zoom(factor, left = canvas.clientWidth / 2, top = canvas.clientHeight / 2) {
-    const scale = Math.min(40, Math.max(fitScale() / 2, view.scale * factor));
-    view.x += left / view.scale - left / scale;
-    view.y += top / view.scale - top / scale;
-    view.scale = scale;
-    move();
-  }
-
-  function pan(dx, dy) {
-    view.x += dx / view.scale;
-    view.y += dy / view.scale;
-    move();
-  }
-
-  // While the view moves halos are left out: half of the lines.
-  let rest = 0;
-  function move() {
-    fitted = false;
-    moving = true;
-    clearTimeout(rest);
-    rest = setTimeout(() => { moving = false; draw(); }, 150);
-    draw();
-  }
-
-  canvas.addEventListener('wheel', (event) => {
-    event.preventDefault();
-    // Wheels that count lines or pages count about 30 pixels a line.
-    zoom(Math.exp(-event.deltaY * (event.deltaMode ? 30 : 1) * 0.0015), event.offsetX, event.offsetY);
-  }, { passive: false });
-
-  let last = null;
-  canvas.addEventListener('pointerdown', (event) => {
-    last = event;
-    canvas.setPointerCapture(event.pointerId);
-    canvas.classList.add('dragging');
-  });
-  canvas.addEventListener('pointermove', (event) => {
-    if (last) {
-      pan(last.clientX - event.clientX, last.clientY - event.clientY);
-      last = event;
-    } else {
-      point(event.offsetX / view.scale + view.x, event.offsetY / view.scale + view.y);
-    }
-  });
-  for (const type of ['pointerup', 'pointercancel']) {
-    canvas.addEventListener(type, () => { last = null; canvas.classList.remove('dragging'); });
-  }
-
-  const KEYS = {
-    ArrowLeft: () => pan(-60, 0), ArrowRight: () => pan(60, 0), ArrowUp: () => pan(0, -60), ArrowDown: () => pan(0, 60),
-    '+': () => zoom(1.25), '=': () => zoom(1.25), '-': () => zoom(0.8), 0: fit,
-    e: () => step(1), E: () => step(-1),
-  };
-  canvas.addEventListener('keydown', (event) => {
-    const action = !event.ctrlKey && !event.metaKey && !event.altKey && KEYS[event.key];
-    if (!action) return;
-    event.preventDefault();
-    action();
-  });
-  byId('zoom-in').addEventListener('click', () => zoom(1.5));
-  byId('zoom-out').addEventListener('click', () => zoom(1 / 1.5));
-  byId('fit').addEventListener('click', fit);
   byId('next-error')?.addEventListener('click', () => step(1));
   byId('previous-error')?.addEventListener('click', () => step(-1));
 
@@ -315,7 +214,7 @@
   function choose(cell) {
     chosen = cell;
     byId('info').textContent = cell ? describe(cell) : '';
-    draw();
+    view.draw();
   }
 
   function point(x, y) {
@@ -341,7 +240,7 @@
     choose(errors[next]);
     const [x, y, w, h] = errors[next].box;
     const near = Math.min(canvas.clientWidth, canvas.clientHeight) / Math.max(w, h) / 5;
-    centre(x + w / 2, y + h / 2, Math.max(fitScale(), Math.min(near, 8)));
+    view.centre(x + w / 2, y + h / 2, Math.max(view.fitScale(), Math.min(near, 8)));
   }
 
   // ---- the list of images -----------------------------------------------------------------------------------------
@@ -356,14 +255,6 @@
       : (a, b) => b.dataset[value] - a.dataset[value];
     byId('images').append(...[...byId('images').children].sort(compare));
   });
-
-  new ResizeObserver(() => {
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.round(canvas.clientWidth * ratio);
-    canvas.height = Math.round(canvas.clientHeight * ratio);
-    if (fitted) fit();
-    draw();
-  }).observe(canvas);
 
   const first = document.querySelector('#images button[data-image]');
   if (first) open(first.dataset.image);
