@@ -248,7 +248,9 @@ def _prepare(plan: SlidePlan) -> None:
     """Empty the folder, unless regions of the same call are there."""
     note = plan.folder / 'plan.json'
     if _read_known(note) != {'call': plan.call}:
-        shutil.rmtree(plan.folder, ignore_errors=True)
-        for path in (plan.out / 'summary.json', *plan.out.glob('cells*.geojson'), plan.out / 'cells.parquet'):
+        names = 'summary.json', 'cells.html', 'density.png', 'cells.parquet'
+        for path in (*(plan.out / name for name in names), *plan.out.glob('cells*.geojson')):
             path.unlink(missing_ok=True)
+        for folder in (plan.folder, plan.out / 'cells_files'):
+            shutil.rmtree(folder, ignore_errors=True)
         write_json(note, {'call': plan.call})

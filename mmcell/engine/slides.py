@@ -20,9 +20,11 @@ from mmcell.engine.slide_plan import SlideOptions, SlidePlan, plan_slide
 from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, locked, write_json
 from mmcell.io.images import ChannelOrder
+from mmcell.io.slide import Slide
 from mmcell.io.tables import safe_row
 from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.slide_geojson import table_to_geojson
+from mmcell.report.slide_page import PICTURE_EDGE, write_slide_page
 
 #: A row a slide, in the output folder.
 NAME = 'slides.csv'
@@ -41,8 +43,9 @@ def infer_slides(
 ) -> tuple[list[str], list[InputError]]:
     """Find the cells of slides, and write `out/slides.csv`.
 
-    Writes into the folder of each slide `cells.parquet` (see :class:`mmcell.report.parquet.CellTable`), `cells.geojson`
-    and `summary.json`; until these are there, a file a region in `regions`. The same call goes on after the last region
+    Writes into the folder of each slide `cells.parquet` (see :class:`mmcell.report.parquet.CellTable`),
+    `cells.geojson`, `cells.html` and `density.png` (see :func:`mmcell.report.slide_page.write_slide_page`), and
+    `summary.json`; until these are there, a file a region in `regions`. The same call goes on after the last region
     that is there. All coordinates are pixels of the slide's largest level.
 
     Processes that a launcher joined share the work, over a file system that they share: of as many slides as there are
@@ -149,6 +152,9 @@ def _finish(
     start = time.perf_counter()
     counts = assemble(plan, classes)
     table_to_geojson(plan.out / 'cells.parquet', plan.out / 'cells.geojson', classes)
+    with Slide(plan.path, plan.channel_order) as slide:
+        picture = slide.overview(PICTURE_EDGE)[0]
+        write_slide_page(plan.out / 'cells.parquet', plan.out, picture, slide.size, plan.mpp, plan.name)
     seconds['writing'] = time.perf_counter() - start
     total = sum(counts.values())
     summary = {
@@ -172,7 +178,7 @@ def _finish(
     lines = [
         f'{plan.name}: {plan.view.note}',
         f'{plan.name}: {total} cells{per_mm2}; {skipped}{resumed}; {times} s by stage',
-        f'wrote {plan.out / "cells.parquet"} and cells.geojson',
+        f'wrote cells.parquet, cells.geojson, cells.html and density.png to {plan.out}',
     ]
     return summary, lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ from numpy.typing import NDArray
 
 from mmcell.coco.results import Result, open_results
 from mmcell.coco.threshold import DEFAULT_THRESHOLD
+from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, write_bytes
+from mmcell.io.slide import Slide
 from mmcell.io.tables import to_csv
+from mmcell.report.h5ad import table_to_h5ad
 from mmcell.report.image_set import ImageSet
 from mmcell.report.measurements import in_microns, measure
-from mmcell.report.parquet import CellTable
+from mmcell.report.parquet import CellTable, read_classes, read_groups
+from mmcell.report.slide_geojson import table_to_geojson
+from mmcell.report.slide_page import PICTURE_EDGE, write_slide_page
 from mmcell.structures.cells import Cells
 from mmcell.visualization.palette import class_colours
 
@@ -90,6 +96,41 @@ def write_parquet(images: ImageSet, found: Found, out: Path) -> list[Path]:
     return [out / 'cells.parquet']
 
 
+def write_h5ad(images: ImageSet, found: Found, out: Path) -> list[Path]:
+    """One `cells.h5ad` for all images, see :func:`mmcell.report.h5ad.table_to_h5ad`."""
+    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
+        (table,) = write_parquet(images, found, Path(scratch))
+        return [table_to_h5ad(table, out / 'cells.h5ad')]
+
+
+def export_table(table: str | Path, out: str | Path, target: str, slide: str | Path | None = None) -> list[Path]:
+    """Write the cells of a slide in another format; but for h5ad, a group of rows is in memory at a time.
+
+    Args:
+        table: From :class:`mmcell.report.parquet.CellTable`, of one image.
+        out: Folder to write to.
+        target: 'geojson', 'page' or 'h5ad'.
+        slide: The slide, whose picture is shown on the page.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        InputError: If the table is none or of several images, or a file cannot be written.
+    """
+    out = Path(out)
+    if target == 'h5ad':
+        return [table_to_h5ad(table, out / 'cells.h5ad')]
+    name, size, mpp = _describe_table(table)
+    if target == 'geojson':
+        return table_to_geojson(table, out / 'cells.geojson', read_classes(table))
+    picture = np.full((1, 1, 3), 255, np.uint8)
+    if slide is not None:
+        with Slide(slide) as opened:
+            size, picture = opened.size, opened.overview(PICTURE_EDGE)[0]
+    return write_slide_page(table, out, picture, size, mpp, name)
+
+
 def write_labels(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """Two TIFFs of (H, W) an image, which napari, QuPath, Cellpose and StarDist take as they are; 0 is background.
 
@@ -112,7 +153,22 @@ TARGETS: dict[str, Callable[[ImageSet, Found, Path], list[Path]]] = {
     'csv': write_csv,
     'parquet': write_parquet,
     'labels': write_labels,
+    'h5ad': write_h5ad,
 }
+
+
+def _describe_table(table: str | Path) -> tuple[str, tuple[int, int], float | None]:
+    """The image that cells are of, the height and width that they reach, and its microns per pixel, if known."""
+    names: set[str] = set()
+    size, mpp = np.ones(2, int), np.nan
+    for group in read_groups(table, ['image', 'x2', 'y2', 'area', 'area_um2']):
+        names |= set(group['image'].unique().to_pylist())
+        size = np.maximum(size, [int(np.ceil(group[side].to_numpy().max())) for side in ('y2', 'x2')])
+        mpp = np.sqrt(np.divide(group['area_um2'].to_numpy()[0], group['area'].to_numpy()[0]))
+    if len(names) > 1:
+        problem = f'holds cells of {len(names)} images'
+        raise InputError(table, problem, 'give the table of one slide, or results.json with --images')
+    return next(iter(names), str(table)), (int(size[0]), int(size[1])), None if np.isnan(mpp) else float(mpp)
 
 
 def _columns(cells: Cells, mpp: float | None = None) -> dict[str, NDArray]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,6 @@ class CellTable:
         classes: Names of the classes.
         scale: Pixels of the image that a pixel of the cells spans, where these were found at another resolution. Then
             all numbers are of the image, and coordinates are rounded to hundredths of a pixel.
-        metadata: Further texts for the file's meta data.
 
     Raises:
         InputError: On entering or leaving, if the file cannot be written.
@@ -57,10 +56,9 @@ class CellTable:
         path: str | Path,
         classes: tuple[str, ...],
         scale: float = 1.0,
-        metadata: Mapping[str, str] | None = None,
     ) -> None:
         self._path, self._stack = Path(path), ExitStack()
-        self._classes, self._scale, self._metadata = tuple(classes), scale, metadata or {}
+        self._classes, self._scale = tuple(classes), scale
 
     def __enter__(self) -> CellTable:
         # Imported here, as it takes long and most tools do without it.
@@ -69,8 +67,7 @@ class CellTable:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path))
             self._schema = self._table('', Cells.none(self._classes)).schema
-            metadata = {'geo': json.dumps(_GEO), 'classes': json.dumps(self._classes), **self._metadata}
-            self._schema = self._schema.with_metadata(metadata)
+            self._schema = self._schema.with_metadata(dict(geo=json.dumps(_GEO), classes=json.dumps(self._classes)))
             self._writer = stack.enter_context(
                 pyarrow.parquet.ParquetWriter(temporary, self._schema, compression='zstd')
             )
@@ -114,20 +111,44 @@ class CellTable:
         return pyarrow.table(columns)
 
 
-def read_groups(path: str | Path) -> Iterator[pyarrow.Table]:
-    """The groups of rows of a table that :class:`CellTable` wrote, one in memory at a time.
+def read_classes(path: str | Path) -> tuple[str, ...]:
+    """Names of the classes of a table that :class:`CellTable` wrote.
 
     Raises:
         InputError: If it is no such table.
     """
     import pyarrow.parquet
 
+    with _refusing(path):
+        return tuple(json.loads(pyarrow.parquet.read_schema(path).metadata[b'classes']))
+
+
+def read_groups(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
+    """The groups of rows of a table that :class:`CellTable` wrote, one in memory at a time.
+
+    Args:
+        path: The table.
+        columns: Those that are read; None for all.
+
+    Raises:
+        InputError: If it is no such table.
+    """
+    import pyarrow.parquet
+
+    with _refusing(path), pyarrow.parquet.ParquetFile(path) as file:
+        if missing := {'image', 'class', 'outline', *(columns or ())} - set(file.schema_arrow.names):
+            problem = f'has no column {min(missing)!r}'
+            raise InputError(path, problem, 'give a table of cells as infer writes it')
+        for index in range(file.num_row_groups):
+            yield file.read_row_group(index, columns)
+
+
+@contextmanager
+def _refusing(path: str | Path) -> Iterator[None]:
+    import pyarrow
+
     try:
-        file = pyarrow.parquet.ParquetFile(path)
-        missing = {'image', 'class', 'outline'} - set(file.schema_arrow.names)
-        for index in range(file.num_row_groups if not missing else 0):
-            yield file.read_row_group(index)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(path, f'cannot be read as Parquet ({str(error)[:100]})', 'write it again') from None
-    if missing:
-        raise InputError(path, f'has no column {sorted(missing)[0]!r}', 'give a table of cells as infer writes it')
+        yield
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        problem = f'cannot be read as a table of cells ({str(error)[:100]})'
+        raise InputError(path, problem, 'give one as infer writes it') from None

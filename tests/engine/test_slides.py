@@ -137,7 +137,7 @@ def test_a_killed_run_goes_on(path, tmp_path):
         calls += model.calls
     regions = len(plan_regions((300, 260), (48, 16), tiles=2))
     assert calls <= regions + 3
-    for name in ('cells.parquet', 'cells.geojson'):
+    for name in ('cells.parquet', 'cells.geojson', 'cells.html', 'cells_files/0_0.js', 'density.png'):
         assert (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
     assert not (tmp_path / 'out/regions').exists()
     # Once more: nothing to do; with another threshold: everything.

@@ -258,12 +258,12 @@ def test_slides(folder, weights, tmp_path, tool):
     command += ['--out', tmp_path / 'two', '--launcher', 'pytorch']
     outcome = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
     assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count('cells.parquet and cells.geojson') == 3
+    assert outcome.stdout.count('wrote cells.parquet, cells.geojson') == 3
     one, two = (
         {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob('*.*')) if path.is_file()}
         for out in (tmp_path / 'one', tmp_path / 'two')
     )
-    assert len(one) == 11 and one.keys() == two.keys()
+    assert len(one) == 20 and one.keys() == two.keys()
     for name in one:
         if name.endswith('summary.json'):
             mine, other = (json.loads(files[name]) | {'seconds': None} for files in (one, two))
