@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def write_report(
         classes=[describe_class(label, name) for label, name in enumerate(image_set.classes)],
         rows=rows,
         shown=shown,
+        densities=_densities(image_set, found, score_thr),
         has_truth=annotated is not None,
         scores=scores,
         reliability=scores and Markup(draw_reliability(scores.calibration)),
@@ -101,6 +103,19 @@ def write_report(
     )
     write_bytes(out, page)
     return Path(out)
+
+
+def _densities(images: ImageSet, found: Mapping[int, Cells], score_thr: float) -> dict[str, Any] | None:
+    """Cells and cells per mm2 by class, of the images whose microns per pixel are known; None where there are none."""
+    known = [image for image in images.images if images.mpp_of(image) is not None]
+    if not known:
+        return None
+    mm2 = sum(image['height'] * image['width'] * (images.mpp_of(image) / 1000) ** 2 for image in known)
+    counts = Counter(dict.fromkeys(images.classes, 0))
+    for image in known:
+        counts.update(found[image['id']].above(score_thr).counts())
+    counts['all'] = sum(counts.values())
+    return {'images': len(known), 'mm2': mm2, 'rows': [(name, count, count / mm2) for name, count in counts.items()]}
 
 
 def _row(image: Mapping[str, Any], predicted: Cells, true: Cells | None, score_thr: float) -> dict[str, Any]:

@@ -56,6 +56,22 @@ def test_outlines_enclose_the_masks(dataset, tmp_path):
         assert overlap > (0.9 if bitmap.sum() > 1 else 0.45)  # a diamond in a square
 
 
+def test_densities(dataset, tmp_path):
+    """Of the images whose microns per pixel are known, cells at the threshold; nothing without any."""
+    assert 'id="densities"' not in write(dataset, tmp_path, truth=dataset.truth)
+    content = json.loads(dataset.truth.read_text())
+    first = content['images'][0]
+    first['mpp'] = 0.5
+    dataset.truth.write_text(json.dumps(content))
+    table = write(dataset, tmp_path, truth=dataset.truth).partition('id="densities"')[2].partition('</table>')[0]
+    assert '1 of 3 images say their microns per pixel' in table
+    found = re.findall(r'<td>([\d,.e+]+)</td>', table)
+    numbers = [float(number.replace(',', '')) for number in found]
+    mm2 = first['height'] * first['width'] * 0.5**2 / 1e6
+    assert sum(numbers[:-2:2]) == numbers[-2] == 5
+    assert numbers[1::2] == pytest.approx([count / mm2 for count in numbers[::2]], abs=0.06)
+
+
 def test_images_are_listed_by_errors(dataset, tmp_path):
     page = write(dataset, tmp_path, truth=dataset.truth, max_images=1)
     rows = re.findall(r'data-name="train/(\d)/image.png" data-errors="(\d)"', page)
