@@ -215,7 +215,7 @@ if [[ $force ]] || ! is_done; then
     (
         lock "$environment/.mmcell-lock"
         # Another set-up may have done it while this one waited.
-        [[ ! $force ]] && is_done || set_up
+        if [[ $force ]] || ! is_done; then set_up; fi
     )
 fi
 if (($#)); then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path):
     path = tmp_path / 'performance.md'
 
     def write(title: str, milliseconds: float) -> None:
-        rows = [Row({'cells': 5}, side(milliseconds), {'MMDetection': 'over 3 s'})]
+        known = side(milliseconds)
+        rows = [Row({'cells': 5}, known, {'MMDetection': 'over 3 s'})]
+        rows.append(Row({'cells': 6}, replace(known, megabytes=None, floor_bytes=None), {'MMDetection': known}))
         findings = [Finding('times faster', None), Finding('growth', 3.0)]
         Report(title, 'What it does.', 'python tools/benchmark.py', rows, findings, 1e9).write(path)
 
@@ -107,6 +110,7 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path):
     text = path.read_text()
     assert text.startswith('# Performance\n')
     assert re.findall('^## (.*)', text, re.M) == ['load', 'paste', 'Notes']
+    assert '| 6 | 7 ms | 7 ms | 1.0x | unknown | 20 | unknown | 0 |  |  | 3 / 3 |' in text
     assert '| 5 | 7 ms | skipped (over 3 s) |' in text and '| 5 | 3 ms |' in text and '2 ms' not in text
     assert '- times faster: unknown, a side was skipped\n' in text and '- growth: 3\n' in text
     before = text
