@@ -102,7 +102,7 @@ def judge(args: argparse.Namespace, out: Path, peaks: list[int], done: list[int]
     once = len(set(names)) == len(names) == len(rows) == len(pictures) == args.images
     lost = any(later < earlier for earlier, later in itertools.pairwise(done))
     # A call that was killed before its first image has loaded no model, perhaps.
-    worked = [peak for peak, before, after in zip(peaks, done, done[1:], strict=True) if after > before]
+    worked = [peak for peak, (before, after) in zip(peaks, itertools.pairwise(done), strict=True) if after > before]
     grows = max(worked) > worked[0] + args.growth_mb
     print(f'{args.images} images of {args.size} px in {seconds:.0f} s, {len(peaks) - 1} kills')
     print(f'listed {len(names)}, counted {len(rows)}, drawn {len(pictures)}: {"each once" if once else "WRONG"}')

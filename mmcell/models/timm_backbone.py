@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmcell.errors import InputError
-from mmcell.io.checkpoints import load_checkpoint, weights_of
+from mmcell.io.checkpoints import load_checkpoint, unlike, weights_of
 from mmcell.models.timm_weights import fetch_weights, find_model, import_timm, read_weights
 
 
@@ -123,6 +123,9 @@ class TimmBackbone(BaseModule):
     def _load(self, source: str, state: Mapping[str, Tensor]) -> None:
         own = self.net.state_dict()
         found = {name: state[each] for name in own for each in (name, _full_name(name)) if each in state}
+        if wrong := unlike(found, own):
+            problem = f'holds {wrong[0]} in whole numbers, as a quantized model does'
+            raise InputError(source, problem, 'give weights in floating point')
         unfit = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
         if unfit:
             problem = f'does not fit {self.name}: {len(unfit)} of its {len(own)} weights are missing or of another size'

@@ -268,9 +268,7 @@ SAME: dict[str, Callable[[State], None]] = {
     'old format': lambda content: None,
     'double precision': each_weight(lambda weight: weight.double()),
     'names of several processes': rename('module.'),
-    'not contiguous': each_weight(
-        lambda weight: weight.t() if weight.ndim == 2 and len(set(weight.shape)) == 1 else weight
-    ),
+    'not contiguous': each_weight(lambda weight: weight.transpose(0, -1).contiguous().transpose(0, -1)),
 }
 OTHERS: dict[str, Callable[[State], None]] = {
     'half precision': each_weight(lambda weight: weight.half()),
