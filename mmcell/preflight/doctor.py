@@ -77,6 +77,8 @@ PACKAGES = (
     Package('mmcv', 'onedl-mmcv', 'mmcv', needs=('mmengine', 'cv2'), upstream='mmcv'),
     Package('mmcv ops', 'onedl-mmcv', 'mmcv.ops', needs=('mmcv',)),
     Package('mmdet', 'onedl-mmdetection', 'mmdet.apis', needs=('mmcv ops', 'pycocotools'), upstream='mmdet'),
+    Package('torchvision', 'torchvision', 'torchvision', needs=('torch',)),
+    Package('timm', 'timm', 'timm', needs=('torchvision',)),
     Package('mmcell', 'mmcell', 'mmcell'),
 )
 
