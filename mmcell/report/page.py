@@ -107,12 +107,12 @@ def write_report(
 
 def _densities(images: ImageSet, found: Mapping[int, Cells], score_thr: float) -> dict[str, Any] | None:
     """Cells and cells per mm2 by class, of the images whose microns per pixel are known; None where there are none."""
-    known = [image for image in images.images if images.mpp_of(image) is not None]
+    known = [(image, mpp) for image in images.images if (mpp := images.mpp_of(image)) is not None]
     if not known:
         return None
-    mm2 = sum(image['height'] * image['width'] * (images.mpp_of(image) / 1000) ** 2 for image in known)
+    mm2 = sum(image['height'] * image['width'] * (mpp / 1000) ** 2 for image, mpp in known)
     counts = Counter(dict.fromkeys(images.classes, 0))
-    for image in known:
+    for image, _ in known:
         counts.update(found[image['id']].above(score_thr).counts())
     counts['all'] = sum(counts.values())
     return {'images': len(known), 'mm2': mm2, 'rows': [(name, count, count / mm2) for name, count in counts.items()]}
