@@ -35,7 +35,8 @@ def compare(experiments: Sequence[Experiment], work_dir: str | Path, samples: in
     Raises:
         InputError: If a run cannot be read or does not fit the val images.
     """
-    curves = {each.name: read_run(each.folder) for each in experiments if _has_log(each.folder)}
+    logged = (each for each in experiments if any(each.folder.glob('*/vis_data/scalars.json')))
+    curves = {each.name: read_run(each.folder) for each in logged}
     logs = {each.name: summarise_log(curves[each.name], each.folder) for each in experiments if each.name in curves}
     folds: dict[str, list[Experiment]] = {}
     for experiment in experiments:
@@ -108,7 +109,3 @@ def _results(members: Sequence[Experiment]) -> list[Path]:
 
 def _truths(members: Sequence[Experiment]) -> list[Path]:
     return [find_truth(experiment.config) for experiment in members]
-
-
-def _has_log(folder: Path) -> bool:
-    return any(folder.glob('*/vis_data/scalars.json'))

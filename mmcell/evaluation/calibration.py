@@ -67,8 +67,6 @@ def evaluate_calibration(
     truth: str | Path | Mapping[str, Any] | Truth,
     found: Sequence[Result] | Mapping[int, Cells],
     score_thr: float,
-    iou_thr: float = 0.5,
-    bins: int = BINS,
     **how: Any,
 ) -> Calibration:
     """Calibration of the class probabilities of cells.
@@ -81,8 +79,6 @@ def evaluate_calibration(
         truth: Annotation file or its content. Crowds are void, see :func:`mmcell.evaluation.matching.find_overlap`.
         found: Result dicts with `segmentation`, or the cells of each image by its id.
         score_thr: Cells that score less are left out.
-        iou_thr: Least IoU of a pair.
-        bins: Number of bins.
         how: How cells are made of results, see :func:`mmcell.structures.resolve.resolve`.
 
     Raises:
@@ -92,7 +88,7 @@ def evaluate_calibration(
     probabilities, outcomes = [np.zeros((0, len(truth.classes) + 1))], [np.zeros(0, dtype=np.int64)]
     for overlap in find_overlaps_of(truth, found, **how):
         overlap = overlap.above(score_thr)
-        taken = match_cells(overlap, iou_thr).taken
+        taken = match_cells(overlap).taken
         probabilities.append(overlap.pred.probabilities)
         outcomes.append(np.append(overlap.true.labels, len(truth.classes))[taken])
-    return calibrate(np.concatenate(probabilities), np.concatenate(outcomes), bins)
+    return calibrate(np.concatenate(probabilities), np.concatenate(outcomes))

@@ -20,7 +20,6 @@ def confusion_matrix(
     truth: str | Path | Mapping[str, Any] | Truth,
     found: Sequence[Result] | Mapping[int, Cells],
     score_thr: float,
-    iou_thr: float = 0.5,
     **how: Any,
 ) -> NDArray[np.int64]:
     """Count pairs of true and predicted class, of cells that :func:`mmcell.evaluation.matching.match_cells` pairs.
@@ -29,7 +28,6 @@ def confusion_matrix(
         truth: Annotation file or its content. Crowds are void, see :func:`mmcell.evaluation.matching.find_overlap`.
         found: Result dicts with `segmentation`, or the cells of each image by its id.
         score_thr: Cells that score less are left out.
-        iou_thr: Least IoU of a pair.
         how: How cells are made of results, see :func:`mmcell.structures.resolve.resolve`.
 
     Returns:
@@ -45,7 +43,7 @@ def confusion_matrix(
     for overlap in find_overlaps_of(truth, found, **how):
         overlap = overlap.above(score_thr)
         true, pred = overlap.true.labels, overlap.pred.labels
-        taken = match_cells(overlap, iou_thr).taken
+        taken = match_cells(overlap).taken
         hit = taken >= 0
         np.add.at(matrix, (true[taken[hit]], pred[hit]), 1)
         np.add.at(matrix[:, background], np.delete(true, taken[hit]), 1)

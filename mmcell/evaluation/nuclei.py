@@ -309,13 +309,10 @@ def _image_ratios(overlap: Overlap, classes: Sequence[str], radius: float) -> di
     f1 = detection_f1(overlap, len(classes), radius)
     ratios['F1'] = f1[0]
     for label, name in enumerate(classes):
-        ratios |= {f'{key}/{name}': value for key, value in panoptic_quality(_of_class(overlap, label)).items()}
+        one = overlap.select(overlap.true.labels == label, overlap.pred.labels == label)
+        ratios |= {f'{key}/{name}': value for key, value in panoptic_quality(one).items()}
         ratios[f'F1/{name}'] = f1[1 + label]
     return ratios
-
-
-def _of_class(overlap: Overlap, label: int) -> Overlap:
-    return overlap.select(overlap.true.labels == label, overlap.pred.labels == label)
 
 
 def _jaccard(overlap: Overlap, chosen: NDArray[np.int64]) -> tuple[float, float]:
