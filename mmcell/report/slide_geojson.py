@@ -6,8 +6,9 @@ import json
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import shapely
 
@@ -42,33 +43,20 @@ def table_to_geojson(
     out = Path(out)
     colours = dict(zip(classes, class_colours(len(classes))))
     kinds = {name: {'name': name, 'color': [int(part) for part in colour]} for name, colour in colours.items()}
-    paths: list[Path] = []
+    count = sum(len(group) for group in read_groups(table, ['id']))
+    features = chain.from_iterable(_features(group.to_pydict(), kinds) for group in read_groups(table))
+    paths = [out]
+    if count > max_cells:
+        paths = [out.with_name(f'{out.stem}_{number + 1}{out.suffix}') for number in range(-(-count // max_cells))]
     with ExitStack() as stack:
-        file: TextIO | None = None
-        left = 0
-        for group in read_groups(table):
-            for feature in _features(group.to_pydict(), kinds):
-                if not left:
-                    if file is not None:
-                        file.write(']}')
-                    paths.append(out.with_name(f'{out.stem}_{len(paths) + 1}{out.suffix}'))
-                    # All files take their places together, at the end.
-                    temporary = stack.enter_context(atomic_path(paths[-1]))
-                    file, left = stack.enter_context(temporary.open('w', encoding='utf-8')), max_cells
-                    file.write('{"type":"FeatureCollection","features":[')
-                    separator = ''
-                assert file is not None
-                file.write(f'{separator}{feature}')
-                separator, left = ',', left - 1
-        if file is None:
-            paths.append(out)
-            temporary = stack.enter_context(atomic_path(out))
-            file = stack.enter_context(temporary.open('w', encoding='utf-8'))
-            file.write('{"type":"FeatureCollection","features":[')
-        file.write(']}')
-    if len(paths) == 1 and paths[0] != out:
-        paths[0].replace(out)
-        paths = [out]
+        # All files take their places together, at the end.
+        for path in paths:
+            with stack.enter_context(atomic_path(path)).open('w', encoding='utf-8') as file:
+                file.write('{"type":"FeatureCollection","features":[')
+                file.writelines(
+                    f'{"," if index else ""}{each}' for index, each in enumerate(islice(features, max_cells))
+                )
+                file.write(']}')
     return paths
 
 
