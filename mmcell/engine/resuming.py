@@ -67,8 +67,12 @@ def _are_logs(hub: Any) -> bool:
     parts: list[Any] = (
         [hub.get(key) for key in ('log_scalars', 'runtime_info', 'resumed_keys')] if isinstance(hub, dict) else [0]
     )
-    return all(isinstance(part, dict) and all(isinstance(name, str) for name in part) for part in parts) and all(
-        map(_is_log, parts[0].values())
+    named = all(isinstance(part, dict) and all(isinstance(name, str) for name in part) for part in parts)
+    # What is there is kept: MMEngine stops where that is said to be otherwise.
+    return (
+        named
+        and all(map(_is_log, parts[0].values()))
+        and all(parts[2].get(name, True) is True for name in (*parts[0], *parts[1]))
     )
 
 
@@ -174,14 +178,15 @@ def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
 
 
 def _is_alike(value: Any, ours: Any) -> bool:
-    """Whether a setting of an optimizer is of the kind that it has."""
+    """Whether a setting of an optimizer, or a part of a scheduler's state, is of the kind that it has."""
     if isinstance(ours, (tuple, list)):
         return isinstance(value, (tuple, list)) and len(value) == len(ours) and all(map(_is_alike, value, ours))
     if isinstance(ours, (bool, int, float)):
         if isinstance(value, Tensor):
             return value.numel() == 1
         return isinstance(value, (bool, int, float)) and -_ENDLESS < value < _ENDLESS
-    return True
+    arrays = (Tensor, np.ndarray)
+    return isinstance(ours, arrays) or not isinstance(value, arrays)
 
 
 def _overruled(own: Mapping[str, Any], saved: Mapping[str, Any], scaled: bool) -> Iterator[str]:
@@ -243,6 +248,9 @@ def compare_schedules(
         fresh = scheduler.state_dict()
         if set(fresh) != set(state):
             return [InputError(path, f'has the state of another scheduler than {type(scheduler).__name__}', cure)], []
+        if broken := [key for key, value in fresh.items() if not _is_alike(state[key], value)]:
+            problem = f'has a broken state of {type(scheduler).__name__}: {broken[0]} is {show(state[broken[0]])}'
+            return [InputError(path, problem, cure)], []
         changed = [
             f'{key} {show(state[key])} -> {show(fresh[key])}'
             for key in sorted(_settings(type(scheduler)) & set(fresh))

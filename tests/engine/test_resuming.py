@@ -39,7 +39,17 @@ def complete() -> dict:
         ('message_hub', None, 'logs'),
         ('message_hub', {'log_scalars': {}}, 'logs'),
         ('message_hub', {'log_scalars': {'a': 1}, 'runtime_info': {}, 'resumed_keys': {}}, 'logs'),
+        (
+            'message_hub',
+            {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+            | {'runtime_info': {'a': 1}, 'resumed_keys': {'a': 0}},
+            'logs',
+        ),
         ('state_dict', None, 'state_dict'),
+        ('exact_resume', [], 'exact_resume is []'),
+        ('exact_resume', {'batches_done': -1}, 'batches_done is -1'),
+        ('ema_state_dict', 3, 'ema_state_dict is 3'),
+        ('meta', {'epoch': 1, 'iter': 5, 'seed': 'x'}, "seed is 'x'"),
     ],
 )
 def test_weights_alone_are_no_training(key, value, lacks):
