@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f'argument --to: {args.to} is not written of {args.results}: choose from {", ".join(offered)}')
     if (args.images is None) != is_table:
         parser.error('--images belongs to a results json, which needs it')
+    if args.slide is not None and args.to != 'page':
+        parser.error('--slide is for --to page, which shows it')
 
     # Imported here: --help and bad arguments answer at once.
     from mmcell.coco.threshold import choose_threshold, recorded_threshold

@@ -167,7 +167,14 @@ ARGUMENTS: dict[str, dict[str, str]] = {
     },
     'diff': {'old': 'config', 'new': 'config', 'base': 'config', 'fold': 'whole'},
     'doctor': {'data': 'folder'},
-    'export': {'results': 'json', 'to': 'choice', 'images': 'json', 'out': 'out', 'score_thr': 'score'},
+    'export': {
+        'results': 'json',
+        'to': 'choice',
+        'images': 'json',
+        'slide': 'file',
+        'out': 'out',
+        'score_thr': 'score',
+    },
     'fetch_weights': {'name': 'choice', 'out': 'out file'},
     'fuse': {
         'results': 'json',
