@@ -16,6 +16,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 
 from mmcell.engine.predictor import CellModel
 from mmcell.engine.region_cells import assemble, predict_regions
+from mmcell.engine.regions import read_roi
 from mmcell.engine.slide_plan import SlideOptions, SlidePlan, plan_slide
 from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, locked, write_json
@@ -74,6 +75,8 @@ def infer_slides(
     def plan_one(name: str) -> SlidePlan:
         return plan_slide(model, call, name, *slides[name], score_thr, options, channel_order)
 
+    if options.roi is not None:
+        read_roi(options.roi)  # what is none is told before anything is written, the lock too
     lines, errors, summaries = [], [], []
     names, rank, count = list(slides), get_rank(), get_world_size()
     with locked(out / '.slides.lock', refuse) if is_main_process() else nullcontext():
