@@ -20,6 +20,8 @@ from mmcell.structures.resolve import WAYS
 
 #: What is compared: arguments of :func:`mmcell.structures.resolve.resolve`.
 CANDIDATES: tuple[dict[str, Any], ...] = (
+    # Only of results with probabilities of the classes.
+    *({'way': 'objectness', 'iou_thr': iou, 'max_taken': share} for share in (0.3, 0.4, 0.5) for iou in (0.3, 0.4)),
     *({'way': 'score', 'max_taken': share} for share in (0.2, 0.3, 0.4, 0.5, 0.7)),
     # The usual NMS, and with the shares of the others.
     *({'way': 'nms', 'iou_thr': iou, 'max_taken': share} for share in (1.0, 0.3) for iou in (0.3, 0.5)),
@@ -38,14 +40,19 @@ COLUMNS = ('way', 'score_thr', 'PQ', 'AJI', 'Dice', 'F1', 'count_error', 'count_
 def compare_ways(
     truth: Truth,
     results: Sequence[Result],
-    candidates: Sequence[Mapping[str, Any]] = CANDIDATES,
+    candidates: Sequence[Mapping[str, Any]] | None = None,
     grid: Sequence[float] = THRESHOLDS,
 ) -> Iterator[list[dict[str, Any]]]:
     """For each candidate a row a threshold, with the :data:`COLUMNS`; PQ, AJI, Dice and F1 are pooled over all images.
 
+    The candidates are :data:`CANDIDATES` unless given, of results without probabilities those that need none.
+
     Raises:
         InputError: If a result does not fit the truth.
     """
+    if candidates is None:
+        known = all('probabilities' in result for result in results)
+        candidates = [how for how in CANDIDATES if known or how['way'] != 'objectness']
     for how in candidates:
         yield [_row(how, scores) for scores in evaluate_thresholds(truth, results, grid, **how)]
 

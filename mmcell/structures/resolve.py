@@ -15,10 +15,15 @@ from mmcell.structures.overlaps import find_agreeing, unsuppressed
 from mmcell.structures.parts import keep_largest_parts
 from mmcell.structures.rle import Runs
 
-Way = Literal['fused', 'votes', 'score', 'nms']
+Way = Literal['objectness', 'fused', 'votes', 'score', 'nms']
 
-#: All ways to resolve, the default first.
+#: All ways to resolve, the default first; without probabilities it is the second.
 WAYS: tuple[Way, ...] = get_args(Way)
+
+# Least IoU of two masks that show one cell, and the share that better ones may take from a cell: what did best on
+# CoNSeP (docs/results.md).
+_IOU_THR = {'objectness': 0.3}
+_MAX_TAKEN = {'objectness': 0.4}
 
 # Pieces of masks that are listed together: some 100 MB on the way.
 _CHUNK = 1 << 22
@@ -31,9 +36,9 @@ def resolve(
     classes: Sequence[str],
     probabilities: ArrayLike | None = None,
     *,
-    way: Way = 'fused',
-    max_taken: float = 0.3,
-    iou_thr: float = 0.5,
+    way: Way | None = None,
+    max_taken: float | None = None,
+    iou_thr: float | None = None,
     parts: Literal['largest', 'all'] = 'largest',
 ) -> Cells:
     """Make cells of the results of one image, in which one cell may stand several times and under several classes.
@@ -42,10 +47,12 @@ def resolve(
 
     - 'nms': the best first, each that is still there removes those that agree with it, of whatever class (IoU of the
       masks of at least `iou_thr`);
+    - 'objectness', the default with `probabilities`: as 'nms', where best is what is most probably a cell of any class:
+      1 minus the probability of "none of these" is also the score of the cell. Its class is the most probable one;
     - 'votes': as 'nms', but what was removed votes for the one that it agrees with most. The score of a cell is the sum
       of the highest score under each class among its results, at most 1; its class is the most probable one;
-    - 'fused', the default, which did best on CoNSeP (docs/results.md): as 'votes', and the mask is the pixels to which
-      at least half of the votes go, weighted by score;
+    - 'fused', the default without `probabilities`: as 'votes', and the mask is the pixels to which at least half of the
+      votes go, weighted by score;
     - 'score': the best first, each takes its pixels; one is left out if better ones have taken more than `max_taken` of
       it. So no cell depends on results that score less, and the cells above a score are those of the results above it.
 
@@ -56,8 +63,8 @@ def resolve(
     The probability of a class is, without `probabilities`, the highest score under that class among the results that
     stand for the cell: its own and those that were left out and agree with it best. Where these sum up to more than 1,
     which results of one softmax cannot, they are divided by their sum; the rest up to 1 is the share of "none of
-    these". With `probabilities`, a cell has its own, and in 'votes' and 'fused' the mean over its results, weighted by
-    score; scores do not depend on them, so that the same cells are found with and without.
+    these". With `probabilities`, a cell has its own, and in 'objectness', 'votes' and 'fused' the mean of its results',
+    weighted by what ranks them.
 
     Args:
         masks: N masks, which may overlap; those without pixels are left out.
@@ -65,31 +72,37 @@ def resolve(
         labels: Class of each, (N,), an index into `classes`.
         classes: Names of the C classes.
         probabilities: Probability of each class, then of none of these, where the head has them, (N, C + 1).
-        way: How cells are told apart.
+        way: How cells are told apart; 'objectness' needs `probabilities`. Default: the best that there is.
         max_taken: Share of its pixels that better ones may have taken from a cell, 0 to 1; one of which nothing is
-            left is always left out.
-        iou_thr: Least IoU of two masks that show one cell, above 0.
+            left is always left out. Default: 0.4 for 'objectness', else 0.3.
+        iou_thr: Least IoU of two masks that show one cell, above 0. Default: 0.3 for 'objectness', else 0.5.
         parts: What is kept of a trimmed mask.
 
     Returns:
         The cells by falling score; of equal scores the earlier result first.
 
     Raises:
-        ValueError: If the arrays do not fit or `way` is unknown.
+        ValueError: If the arrays do not fit, `way` is unknown or needs probabilities that are not there.
     """
+    way = way or WAYS[probabilities is None]
     scores, labels = np.asarray(scores, dtype=np.float64), np.asarray(labels, dtype=np.int64)
     if way not in WAYS:
         raise ValueError(f'way must be one of {", ".join(WAYS)}, not {way}')
+    iou_thr = _IOU_THR.get(way, 0.5) if iou_thr is None else iou_thr
+    max_taken = _MAX_TAKEN.get(way, 0.3) if max_taken is None else max_taken
     if scores.shape != (len(masks),) or labels.shape != (len(masks),):
         raise ValueError(f'{len(masks)} masks, but scores {scores.shape} and labels {labels.shape}')
+    if probabilities is None and way == 'objectness':
+        raise ValueError("way 'objectness' needs probabilities")
     if probabilities is not None:
         probabilities = np.asarray(probabilities, dtype=np.float64)
         if probabilities.shape != (len(masks), len(classes) + 1):
             raise ValueError(f'probabilities must be ({len(masks)}, {len(classes) + 1}), not {probabilities.shape}')
     filled = np.flatnonzero(masks.areas)
-    # Sorted once, so that places are ranks.
-    order = filled[np.argsort(-scores[filled], kind='stable')]
-    masks, scores, labels = masks.select(order), scores[order], labels[order]
+    weights = np.clip(1 - probabilities[:, -1], 0, 1) if way == 'objectness' else scores
+    # Sorted once, so that places are ranks; of a box that is a result under several classes the best comes first.
+    order = filled[np.lexsort([-scores[filled], -weights[filled]])]
+    masks, weights, scores, labels = masks.select(order), weights[order], scores[order], labels[order]
     probabilities = None if probabilities is None else probabilities[order]
 
     better, worse, ious = find_agreeing(masks, iou_thr)
@@ -99,10 +112,10 @@ def resolve(
         kept = unsuppressed(len(masks), better, worse)
     groups = _join_groups(kept, better, worse, ious, len(masks))
     voted = _class_probabilities(groups, scores, labels, len(classes), len(kept))
-    if way in ('votes', 'fused'):
-        probabilities = voted if probabilities is None else _mean(probabilities, groups, scores, len(kept))
-        weights, found = scores, masks.select(kept)
-        cell_scores, cell_labels = 1 - voted[:, -1], probabilities[:, :-1].argmax(axis=1)
+    if way in ('objectness', 'votes', 'fused'):
+        probabilities = voted if probabilities is None else _mean(probabilities, groups, weights, len(kept))
+        found, cell_labels = masks.select(kept), probabilities[:, :-1].argmax(axis=1)
+        cell_scores = weights[kept] if way == 'objectness' else 1 - voted[:, -1]
         if way == 'fused':
             member = np.flatnonzero(groups >= 0)
             shares = vote_shares(weights[member], groups[member])

@@ -157,6 +157,7 @@ def test_consep_is_the_strong_recipe():
     strong = load_config(ROOT / 'configs/cell/mask_rcnn_strong.py', base=ROOT / 'configs' / BASES[1])
     strong.train_dataloader.dataset.ann_file = 'annotations/trainval.json'
     strong.train_cfg.update(max_epochs=215, val_begin=216)
+    strong.model.update(scale=2.0)
     strong.model.detector.turns = (0,)
     assert diff_configs(strong, shipped) == []
 

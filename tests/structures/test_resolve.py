@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -50,6 +50,10 @@ def largest_part(mask):
 def slowly(masks, scores, labels, probabilities, way, max_taken, iou_thr, parts):
     """Rows of (mask, label, score, probabilities)."""
     order = by_score(scores, [i for i in range(len(masks)) if masks[i].any()])
+    ranks = scores
+    if way == 'objectness':
+        ranks = 1 - probabilities[:, -1]
+        order = by_score(ranks, order)
     if way == 'score':
         own = [i for i, _ in given_out(masks, order, max_taken)]
     else:
@@ -67,16 +71,16 @@ def slowly(masks, scores, labels, probabilities, way, max_taken, iou_thr, parts)
         best = np.zeros(len(CLASSES))
         for j in members:
             best[labels[j]] = max(best[labels[j]], scores[j])
-        shares = [scores[j] for j in members] if any(scores[members]) else [1.0] * len(members)
+        shares = [ranks[j] for j in members] if any(ranks[members]) else [1.0] * len(members)
         shares = np.array(shares) / sum(shares)
         total = best.sum()
         if probabilities is None:
             row = np.append(best / max(1, total), max(0, 1 - total))
         else:
-            row = shares @ probabilities[members] if way in ('votes', 'fused') else probabilities[i]
+            row = shares @ probabilities[members] if way in ('objectness', 'votes', 'fused') else probabilities[i]
         mask, label, score = masks[i], labels[i], scores[i]
-        if way in ('votes', 'fused'):
-            label, score = row[:-1].argmax(), 1 - max(0, 1 - total)
+        if way in ('objectness', 'votes', 'fused'):
+            label, score = row[:-1].argmax(), ranks[i] if way == 'objectness' else 1 - max(0, 1 - total)
         if way == 'fused':
             votes = np.tensordot(np.rint(shares * 2**40), masks[members], 1)
             mask = (votes > 0) & (2 * votes >= np.rint(shares * 2**40).sum())
@@ -103,6 +107,7 @@ def slowly(masks, scores, labels, probabilities, way, max_taken, iou_thr, parts)
 )
 def test_as_bitmap_by_bitmap(case, way, max_taken, iou_thr, parts):
     masks, scores, labels, probabilities = case
+    assume(way != 'objectness' or probabilities is not None)
     cells = resolve(
         to_runs(masks),
         scores,
@@ -128,6 +133,7 @@ def test_as_bitmap_by_bitmap(case, way, max_taken, iou_thr, parts):
 @given(results(), st.sampled_from(WAYS), st.sampled_from([0, 0.3, 1]))
 def test_what_holds_of_all_cells(case, way, max_taken):
     masks, scores, labels, probabilities = case
+    assume(way != 'objectness' or probabilities is not None)
     cells = resolve(to_runs(masks), scores, labels, CLASSES, probabilities, way=way, max_taken=max_taken)
     found = to_bitmaps(cells.masks)
     assert found.sum(axis=0).max(initial=0) <= 1
@@ -168,7 +174,7 @@ def one_object(scores, labels, probabilities=None, **how):
     return resolve(to_runs(mask), scores, labels, CLASSES, probabilities, **how)
 
 
-@pytest.mark.parametrize('way', WAYS)
+@pytest.mark.parametrize('way', [way for way in WAYS if way != 'objectness'])
 def test_an_object_under_two_classes_is_one_cell_with_both_probabilities(way):
     cells = one_object([0.3, 0.6], [0, 2], way=way)
     assert len(cells) == 1 and cells.counts() == {'a': 0, 'b': 0, 'c': 1}
@@ -189,6 +195,26 @@ def test_given_probabilities_vote():
     np.testing.assert_allclose(cells.probabilities, [[0.25, 0.65, 0, 0.1]])
 
 
+def test_what_is_most_probably_a_cell_of_any_class_comes_first():
+    masks = np.zeros((4, 6, 20), dtype=bool)
+    masks[:2, 1:4, 0:10] = True  # one box under two classes
+    masks[2, 1:4, 0:8] = True
+    masks[3, 1:4, 12:14] = True
+    rows = [[0.5, 0.4, 0, 0.1], [0.5, 0.4, 0, 0.1], [0, 0.1, 0.6, 0.3], [0, 0, 0.2, 0.8]]
+    cells = resolve(to_runs(masks), [0.5, 0.4, 0.6, 0.2], [0, 1, 2, 2], CLASSES, rows)
+    assert cells.areas.tolist() == [30, 6] and cells.labels.tolist() == [0, 2]
+    np.testing.assert_allclose(cells.scores, [0.9, 0.2])
+    expected = np.average(rows[:3], axis=0, weights=[0.9, 0.9, 0.7])
+    np.testing.assert_allclose(cells.probabilities, [expected, rows[3]])
+
+
+@pytest.mark.parametrize(('probabilities', 'way'), [(None, 'fused'), ([[0.6, 0.2, 0.1, 0.1]] * 2, 'objectness')])
+def test_the_default_takes_probabilities_where_there_are_some(probabilities, way):
+    found = [one_object([0.3, 0.6], [0, 2], probabilities, **how) for how in ({}, {'way': way})]
+    assert found[0].scores.tolist() == found[1].scores.tolist()
+    assert found[0].probabilities.tolist() == found[1].probabilities.tolist()
+
+
 def test_a_trimmed_cell_loses_its_crumbs_and_an_untouched_one_keeps_its_pieces():
     masks = np.zeros((3, 7, 20), dtype=bool)
     masks[0, :, 2] = True
@@ -203,8 +229,10 @@ def test_a_trimmed_cell_loses_its_crumbs_and_an_untouched_one_keeps_its_pieces()
 
 def test_arguments_that_do_not_fit():
     masks = to_runs(np.ones((1, 2, 2), dtype=bool))
-    with pytest.raises(ValueError, match='way must be one of fused'):
+    with pytest.raises(ValueError, match='way must be one of objectness'):
         resolve(masks, [1], [0], CLASSES, way='best')
+    with pytest.raises(ValueError, match="way 'objectness' needs probabilities"):
+        resolve(masks, [1], [0], CLASSES, way='objectness')
     with pytest.raises(ValueError, match='1 masks, but scores'):
         resolve(masks, [1, 1], [0], CLASSES)
     with pytest.raises(ValueError, match=r'probabilities must be \(1, 4\)'):
