@@ -27,9 +27,13 @@ _detector = dict(
         rpn_proposal=dict(_train.rpn_proposal, nms_pre=1000, max_per_img=1000),
         rcnn=dict(_train.rcnn, sampler=dict(_train.rcnn.sampler, num=256, pos_fraction=0.5)),
     ),
-    test_cfg=dict(_test, rpn=dict(_test.rpn, nms_pre=4000, max_per_img=4000)),
+    test_cfg=dict(
+        rpn=dict(_test.rpn, nms_pre=4000, max_per_img=4000, nms=dict(_test.rpn.nms, iou_threshold=0.8)),
+        rcnn=dict(_test.rcnn, nms=dict(_test.rcnn.nms, iou_threshold=0.4)),
+    ),
 )
-# Predicted in tiles of twice their size, each also mirrored: what did best on a fold (docs/results.md).
+# Predicted in tiles of twice their size, each also mirrored; this and the thresholds of both NMS did best on a fold
+# (docs/results.md).
 _views = dict(type='CellTTA', detector=_detector, turns=(0,))
 model = dict(_delete_=True, type='TiledDetector', detector=_views, tile=512, overlap=128, scale=2.0)
 _test_size = []  # the tiles are enlarged

@@ -152,13 +152,15 @@ def test_cbam_is_all_that_experiment_3_adds(tool):
 
 
 def test_consep_is_the_strong_recipe():
-    """On all images, for longer, and predicted from two of its eight views."""
+    """On all images, for longer; predicted at twice the size, from two of its eight views, with other NMS."""
     shipped = load_config(ROOT / 'configs/models/consep.py')
     strong = load_config(ROOT / 'configs/cell/mask_rcnn_strong.py', base=ROOT / 'configs' / BASES[1])
     strong.train_dataloader.dataset.ann_file = 'annotations/trainval.json'
     strong.train_cfg.update(max_epochs=215, val_begin=216)
     strong.model.update(scale=2.0)
     strong.model.detector.turns = (0,)
+    limits = strong.model.detector.detector.test_cfg
+    limits.rpn.nms.iou_threshold, limits.rcnn.nms.iou_threshold = 0.8, 0.4
     assert diff_configs(strong, shipped) == []
 
 
@@ -167,6 +169,7 @@ def test_nuclei_goes_on_from_consep():
     assert nuclei.load_from == 'consep'
     heads = consep.model.detector.detector.roi_head
     heads.bbox_head.num_classes = heads.mask_head.num_classes = 1
+    consep.model.scale = 1.5
     assert nuclei.model == consep.model
 
 
