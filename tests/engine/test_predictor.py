@@ -78,7 +78,7 @@ def model(config, tmp_path_factory):
     with DefaultScope.overwrite_default_scope('mmdet'):
         network = MODELS.build(config.model)
     path = tmp_path_factory.mktemp('weights') / 'weights.pth'
-    save(network, path, dataset_meta={'classes': CLASSES}, score_thr=0.25)
+    save(network, path, dataset_meta={'classes': CLASSES}, score_thr=0.84)
     return mmcell.load_model(config, path, 'cpu')
 
 
