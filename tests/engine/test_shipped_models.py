@@ -62,9 +62,7 @@ def expected(name: str, dataset: str) -> dict[str, float] | None:
     return next((each['Metrics'] for each in model.get('Results', []) if each['Dataset'] == dataset), None)
 
 
-@pytest.mark.parametrize(
-    ('name', 'dataset'), [pytest.param(*case, marks=[pytest.mark.slow] * (case[1] == CONSEP)) for case in CASES]
-)
+@pytest.mark.parametrize(('name', 'dataset'), CASES)
 def test_scores_are_those_of_the_card(name, dataset, tmp_path, request):
     if name not in read_sums():
         pytest.skip(f'no weights of {name}')

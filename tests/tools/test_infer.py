@@ -112,20 +112,20 @@ def test_each_cell_is_counted_and_drawn_once(source, checkpoint, tmp_path, tool)
 
 def test_the_threshold_of_the_checkpoint_counts(source, checkpoint, tmp_path, tool):
     content = torch.load(checkpoint)
-    content['meta']['score_thr'] = 0.22
+    content['meta']['score_thr'] = 0.99
     torch.save(content, tmp_path / 'validated.pth')
     counts = []
     for weights, line in (
         (checkpoint, 'score threshold 0.5, since none is recorded with the model; set another with --score-thr'),
-        (tmp_path / 'validated.pth', 'score threshold 0.22, recorded with the model'),
+        (tmp_path / 'validated.pth', 'score threshold 0.99, recorded with the model'),
     ):
         out = tmp_path / weights.stem
         outcome = tool('infer', CONFIG, weights, source / 'test_release', '--out', out, *FEW)
         assert outcome.status == 0 and outcome.out.splitlines()[0] == line
         counts.append(sum(int(row[5]) for row in read_counts(out)[1]))
-    assert counts[0] == 0 < counts[1]
+    assert counts[1] == 0 < counts[0]
     assert recorded_threshold(tmp_path / 'weights/results.json') is None
-    assert recorded_threshold(tmp_path / 'validated/results.json') == 0.22
+    assert recorded_threshold(tmp_path / 'validated/results.json') == 0.99
 
 
 def test_names_that_clash_or_are_odd(source, checkpoint, tmp_path, tool):
