@@ -48,7 +48,7 @@ class SlideOptions:
 
 
 @dataclass(frozen=True)
-class View:
+class Resolution:
     """A slide at the resolution that the model sees.
 
     Attributes:
@@ -94,7 +94,7 @@ class SlidePlan:
     score_thr: float
     channel_order: ChannelOrder
     mpp: float | None
-    view: View
+    view: Resolution
     regions: list[Region]
     todo: list[int]
     roi: shapely.MultiPolygon | None
@@ -185,7 +185,7 @@ def is_slide(path: Path, model: CellModel, options: SlideOptions) -> bool:
         return False
 
 
-def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> View:
+def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> Resolution:
     """The resolution to predict at: what the model learned at, or a level as it is stored.
 
     Raises:
@@ -200,16 +200,16 @@ def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> View:
         scale = slide.size[1] / size[1]
         mpp = None if given is None else given * scale
         warning = f'; warning: the model learned at {learned:g}' if mpp and learned and are_far(mpp, learned) else ''
-        return View(size, options.level, mpp, scale, f'level {options.level}, {_show(mpp)}{warning}')
+        return Resolution(size, options.level, mpp, scale, f'level {options.level}, {_show(mpp)}{warning}')
     if given is None or learned is None:
         who = 'the slide' if given is None else 'the model'
         cure = '--mpp' if given is None else '--trained-mpp'
         note = f'{_show(given)}, read as stored; warning: {who} does not say its microns per pixel: give {cure}'
-        return View(slide.size, 0, given, 1.0, note)
+        return Resolution(slide.size, 0, given, 1.0, note)
     if max(given / learned, learned / given) < _SAME:
-        return View(slide.size, 0, given, 1.0, f'{_show(given)}, as the model learned')
+        return Resolution(slide.size, 0, given, 1.0, f'{_show(given)}, as the model learned')
     note = f'{_show(given)}, resampled to the {learned:g} that the model learned at'
-    return View(slide.size_at(learned), None, learned, learned / given, note)
+    return Resolution(slide.size_at(learned), None, learned, learned / given, note)
 
 
 def _show(mpp: float | None) -> str:
@@ -217,7 +217,7 @@ def _show(mpp: float | None) -> str:
 
 
 def _look_around(
-    slide: Slide, view: View, model: CellModel, options: SlideOptions
+    slide: Slide, view: Resolution, model: CellModel, options: SlideOptions
 ) -> tuple[list[Region], shapely.MultiPolygon | None, float, float]:
     """The regions to predict, what was drawn, how many pixels of the slide that is, and the share left out."""
     tiling, whole, roi = model.network.tiling, slide.size[0] * slide.size[1], None
