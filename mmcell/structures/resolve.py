@@ -92,14 +92,15 @@ def resolve(
     max_taken = _MAX_TAKEN.get(way, 0.3) if max_taken is None else max_taken
     if scores.shape != (len(masks),) or labels.shape != (len(masks),):
         raise ValueError(f'{len(masks)} masks, but scores {scores.shape} and labels {labels.shape}')
+    weights = scores
     if probabilities is None and way == 'objectness':
         raise ValueError("way 'objectness' needs probabilities")
     if probabilities is not None:
         probabilities = np.asarray(probabilities, dtype=np.float64)
         if probabilities.shape != (len(masks), len(classes) + 1):
             raise ValueError(f'probabilities must be ({len(masks)}, {len(classes) + 1}), not {probabilities.shape}')
+        weights = np.clip(1 - probabilities[:, -1], 0, 1) if way == 'objectness' else scores
     filled = np.flatnonzero(masks.areas)
-    weights = np.clip(1 - probabilities[:, -1], 0, 1) if way == 'objectness' else scores
     # Sorted once, so that places are ranks; of a box that is a result under several classes the best comes first.
     order = filled[np.lexsort([-scores[filled], -weights[filled]])]
     masks, weights, scores, labels = masks.select(order), weights[order], scores[order], labels[order]
