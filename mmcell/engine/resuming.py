@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -22,6 +23,8 @@ from mmcell.io.limits import MAX_SEED
 
 #: Settings of an optimizer that change how fast it works, not what it does, and those that a schedule changes.
 _NO_MATTER = frozenset('params param_names foreach fused capturable differentiable lr initial_lr'.split())
+#: Those that not every device has.
+_FAST = frozenset(('foreach', 'fused', 'capturable'))
 #: More than any count of a training.
 _ENDLESS = 2**53
 #: The kinds of what hooks note of a training, by what the names begin with.
@@ -144,6 +147,8 @@ def check_optimizer(
     if sizes != found:
         problem = f'has the optimizer state of {sum(found)} weights in {len(found)} groups'
         return [InputError(path, f'{problem}, not of {sum(sizes)} in {len(sizes)}', cure)], []
+    if not _try_step(wrapper.optimizer) and (broken := _try_step(wrapper.optimizer, state)):
+        return [InputError(path, f'has a broken state of the optimizer: {broken}', cure)], []
     scaled = (config.get('auto_scale_lr') or {}).get('enable', False)
     lines = [_overruled(ours, other, scaled) for ours, other in zip(own, saved, strict=True)]
     changed = list(dict.fromkeys(line for each in lines for line in each))
@@ -160,6 +165,8 @@ def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
         for key, value in ours.items():
             if key in group and key not in ('params', 'param_names') and not _is_alike(group[key], value):
                 return f'{key} is {show(group[key])}'
+            if key in ('capturable', 'differentiable') and group.get(key) and not value:
+                return f'{key} is {show(group[key])}, which the config does not say'
         if not isinstance(group['params'], list):
             return f'params is {show(group["params"])}'
     each, sizes = state.get('state', {}), [value.numel() for group in own for value in group['params']]
@@ -174,7 +181,56 @@ def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
             # As large as the weight, a number, or rows and columns.
             if isinstance(value, Tensor) and value.numel() > max(size, 1):
                 return f'{show(name)} of weight {number} has {value.numel()} numbers for {size}'
+            if not _is_finite(value):
+                return f'{show(name)} of weight {number} is not finite'
     return ''
+
+
+def _is_finite(value: Tensor | float | None) -> bool:
+    return value is None or (
+        bool(value.isfinite().all()) if isinstance(value, Tensor) else -_ENDLESS < value < _ENDLESS
+    )
+
+
+def _try_step(optimizer: Optimizer, state: Mapping[str, Any] | None = None) -> str:
+    """What goes wrong in a step from a state, or in a first step; empty if nothing does.
+
+    Tried on shapes alone, without memory or arithmetic: what the optimizer needs is there, and of the right shape.
+    """
+    groups = []
+    for group in optimizer.param_groups:
+        params = [nn.Parameter(torch.empty(value.shape, device='meta')) for value in group['params']]
+        for value in params:
+            value.grad = torch.zeros_like(value)
+        settings = {key: group[key] for key in optimizer.defaults if key in group and key not in _FAST}
+        groups.append({**settings, 'params': params})
+    try:
+        trial = type(optimizer)(groups)
+        if state is not None:
+            trial.load_state_dict(_without_numbers(state))
+            for values in trial.state.values():  # one of the counters may have followed the weights
+                values.update({name: torch.ones(()) for name, value in values.items() if _is_number(value)})
+        trial.step()
+    except Exception as error:  # whatever an optimizer raises
+        return f'no step follows from it ({type(error).__name__}: {show(str(error))})'
+    return ''
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Tensor) and not value.dim()
+
+
+def _without_numbers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state whose arrays have shapes alone, of an optimizer that works on any device; counters stay."""
+    each = {
+        number: {
+            name: value.to('meta') if isinstance(value, Tensor) and not _is_number(value) else value
+            for name, value in values.items()
+        }
+        for number, values in state.get('state', {}).items()
+    }
+    groups = [{**group, **{key: False for key in _FAST & set(group)}} for group in state['param_groups']]
+    return {'state': each, 'param_groups': groups}
 
 
 def _is_alike(value: Any, ours: Any) -> bool:

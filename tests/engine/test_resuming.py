@@ -94,6 +94,37 @@ def test_the_optimizer_of_the_checkpoint():
         assert 'broken state' in str(compare(ADAMW, {'optimizer': broken})[0][0])
 
 
+@pytest.mark.parametrize(
+    'kind', ['AdamW', 'Adam', 'SGD', 'RMSprop', 'Adagrad', 'Adadelta', 'NAdam', 'RAdam', 'Adamax', 'ASGD']
+)
+def test_the_state_of_any_optimizer_goes_on(kind):
+    settings = dict(type=kind, lr=0.1)
+    assert compare(settings, trained(settings)) == ([], [])
+    assert compare(settings, trained(dict(settings, foreach=True))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ('change', 'problem'),
+    [
+        (lambda state: state.pop('step'), 'no step follows from it'),
+        (lambda state: state.pop('exp_avg_sq'), 'no step follows from it'),
+        (lambda state: state.update(exp_avg=torch.zeros(2, 1)), 'no step follows from it'),
+        (lambda state: state.update(exp_avg=torch.full((1, 2), torch.nan)), "'exp_avg' of weight 0 is not finite"),
+        (lambda state: state.update(step=float('inf')), "'step' of weight 0 is not finite"),
+    ],
+)
+def test_a_state_from_which_no_step_follows(change, problem):
+    content = trained(ADAMW)
+    change(content['optimizer']['state'][0])
+    assert problem in str(compare(ADAMW, content)[0][0])
+
+
+def test_a_way_to_work_that_a_cpu_does_not_have():
+    content = trained(ADAMW)
+    content['optimizer']['param_groups'][0]['capturable'] = True
+    assert 'capturable is True, which the config does not say' in str(compare(ADAMW, content)[0][0])
+
+
 def test_settings_that_the_state_overrules():
     content = trained(ADAMW)
     assert 'weight_decay 0.1 of the checkpoint, not 0.5' in compare(dict(ADAMW, weight_decay=0.5), content)[1][0]
