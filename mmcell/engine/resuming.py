@@ -197,6 +197,7 @@ def _try_step(optimizer: Optimizer, state: Mapping[str, Any] | None = None) -> s
 
     Tried on shapes alone, without memory or arithmetic: what the optimizer needs is there, and of the right shape.
     """
+    kind: Any = type(optimizer)
     groups = []
     for group in optimizer.param_groups:
         params = [nn.Parameter(torch.empty(value.shape, device='meta')) for value in group['params']]
@@ -205,7 +206,7 @@ def _try_step(optimizer: Optimizer, state: Mapping[str, Any] | None = None) -> s
         settings = {key: group[key] for key in optimizer.defaults if key in group and key not in _FAST}
         groups.append({**settings, 'params': params})
     try:
-        trial = type(optimizer)(groups)
+        trial = kind(groups)
         if state is not None:
             trial.load_state_dict(_without_numbers(state))
             for values in trial.state.values():  # one of the counters may have followed the weights

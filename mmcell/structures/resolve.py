@@ -125,7 +125,8 @@ def resolve(
         probabilities = voted if probabilities is None else probabilities[kept]
         found, cell_scores, cell_labels = masks.select(kept), scores[kept], labels[kept]
     if way != 'score':
-        order = np.argsort(-cell_scores, kind='stable')
+        # Sums may differ in their last bits: such scores are equal, and the cell of the better result comes first.
+        order = np.argsort(-cell_scores.round(12), kind='stable')
         kept, trimmed = take_once(found.select(order), max_taken)
         kept = order[kept]
         found, probabilities = found.select(kept), probabilities[kept]

@@ -182,6 +182,14 @@ def test_an_object_under_two_classes_is_one_cell_with_both_probabilities(way):
     np.testing.assert_allclose(cells.scores, [0.9 if way in ('votes', 'fused') else 0.6])
 
 
+def test_sums_that_differ_in_the_last_bits_are_equals():
+    masks = np.zeros((3, 2, 10), dtype=bool)
+    masks[0, :, 0:6] = True
+    masks[1:, :, 4:10] = True
+    cells = resolve(to_runs(masks), [0.6, 0.4, 0.2], [0, 0, 1], CLASSES, way='fused', max_taken=0.5)
+    assert 0.4 + 0.2 > 0.6 and cells.boxes.tolist() == [[0, 0, 6, 2], [6, 0, 10, 2]]
+
+
 def test_scores_of_several_softmaxes_that_exceed_1_are_divided_by_their_sum():
     cells = one_object([0.8, 0.8], [0, 1], way='score')
     assert cells.probabilities.tolist() == [[0.5, 0.5, 0, 0]] and cells.scores.tolist() == [0.8]
