@@ -183,6 +183,8 @@ def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
                 return f'{show(name)} of weight {number} has {value.numel()} numbers for {size}'
             if not _is_finite(value):
                 return f'{show(name)} of weight {number} is not finite'
+            if name == 'step' and not _is_count(value):
+                return f'step of weight {number} is {show(value)}'
     return ''
 
 
@@ -190,6 +192,11 @@ def _is_finite(value: Tensor | float | None) -> bool:
     return value is None or (
         bool(value.isfinite().all()) if isinstance(value, Tensor) else -_ENDLESS < value < _ENDLESS
     )
+
+
+def _is_count(value: Tensor | float | None) -> bool:
+    one = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    return isinstance(one, (int, float)) and 0 <= one < _ENDLESS
 
 
 def _try_step(optimizer: Optimizer, state: Mapping[str, Any] | None = None) -> str:

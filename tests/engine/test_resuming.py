@@ -110,6 +110,8 @@ def test_the_state_of_any_optimizer_goes_on(kind):
         (lambda state: state.pop('exp_avg_sq'), 'no step follows from it'),
         (lambda state: state.update(exp_avg=torch.zeros(2, 1)), 'no step follows from it'),
         (lambda state: state.update(exp_avg=torch.full((1, 2), torch.nan)), "'exp_avg' of weight 0 is not finite"),
+        (lambda state: state.update(step=torch.ones(2)), 'step of weight 0 is '),
+        (lambda state: state.update(step=-(10**6)), 'step of weight 0 is -1000000'),
         (lambda state: state.update(step=float('inf')), "'step' of weight 0 is not finite"),
     ],
 )

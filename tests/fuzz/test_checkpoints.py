@@ -533,7 +533,7 @@ def test_flipped_bytes(fuzz, mutate, place, tmp_path):
     fuzz('checkpoints with flipped bytes', 400, case)
 
 
-#: Of 150 cases 11 are refused only once the run is built, when its folder is there.
+#: Of 150 cases 10 are refused only once the run is built, when its folder is there.
 LATE = pytest.mark.xfail(reason='values within the state of a schedule are not looked at before a run')
 
 
