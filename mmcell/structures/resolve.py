@@ -48,7 +48,8 @@ def resolve(
     - 'nms': the best first, each that is still there removes those that agree with it, of whatever class (IoU of the
       masks of at least `iou_thr`);
     - 'objectness', the default with `probabilities`: as 'nms', where best is what is most probably a cell of any class:
-      1 minus the probability of "none of these" is also the score of the cell. Its class is the most probable one;
+      1 minus the probability of "none of these" is also the score of the cell. Its class is the most probable one. A
+      result under another class than its most probable one counts by its own score;
     - 'votes': as 'nms', but what was removed votes for the one that it agrees with most. The score of a cell is the sum
       of the highest score under each class among its results, at most 1; its class is the most probable one;
     - 'fused', the default without `probabilities`: as 'votes', and the mask is the pixels to which at least half of the
@@ -99,7 +100,10 @@ def resolve(
         probabilities = np.asarray(probabilities, dtype=np.float64)
         if probabilities.shape != (len(masks), len(classes) + 1):
             raise ValueError(f'probabilities must be ({len(masks)}, {len(classes) + 1}), not {probabilities.shape}')
-        weights = np.clip(1 - probabilities[:, -1], 0, 1) if way == 'objectness' else scores
+        if way == 'objectness':
+            # A box whose own class NMS has removed is a worse one of another's cell: what is left counts as it is.
+            own = probabilities[:, :-1].argmax(axis=1) == labels
+            weights = np.where(own, np.clip(1 - probabilities[:, -1], 0, 1), scores)
     filled = np.flatnonzero(masks.areas)
     # Sorted once, so that places are ranks; of a box that is a result under several classes the best comes first.
     order = filled[np.lexsort([-scores[filled], -weights[filled]])]

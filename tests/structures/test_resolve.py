@@ -52,7 +52,8 @@ def slowly(masks, scores, labels, probabilities, way, max_taken, iou_thr, parts)
     order = by_score(scores, [i for i in range(len(masks)) if masks[i].any()])
     ranks = scores
     if way == 'objectness':
-        ranks = 1 - probabilities[:, -1]
+        own = probabilities[:, :-1].argmax(axis=1) == labels
+        ranks = np.where(own, 1 - probabilities[:, -1], scores)
         order = by_score(ranks, order)
     if way == 'score':
         own = [i for i, _ in given_out(masks, order, max_taken)]
@@ -212,8 +213,16 @@ def test_what_is_most_probably_a_cell_of_any_class_comes_first():
     cells = resolve(to_runs(masks), [0.5, 0.4, 0.6, 0.2], [0, 1, 2, 2], CLASSES, rows)
     assert cells.areas.tolist() == [30, 6] and cells.labels.tolist() == [0, 2]
     np.testing.assert_allclose(cells.scores, [0.9, 0.2])
-    expected = np.average(rows[:3], axis=0, weights=[0.9, 0.9, 0.7])
+    expected = np.average(rows[:3], axis=0, weights=[0.9, 0.4, 0.7])
     np.testing.assert_allclose(cells.probabilities, [expected, rows[3]])
+
+
+def test_a_box_whose_own_class_is_gone_is_worth_its_score():
+    """NMS of its class has found it worse than another: what is left of it, under another class, is no cell."""
+    masks = np.zeros((2, 6, 10), dtype=bool)
+    masks[0, 1:4, 0:6], masks[1, 4:6, 8:] = True, True
+    cells = resolve(to_runs(masks), [0.9, 0.1], [0, 1], CLASSES, [[0.9, 0.05, 0, 0.05], [0.6, 0.1, 0, 0.3]])
+    np.testing.assert_allclose(cells.scores, [0.95, 0.1])
 
 
 @pytest.mark.parametrize(('probabilities', 'way'), [(None, 'fused'), ([[0.6, 0.2, 0.1, 0.1]] * 2, 'objectness')])
