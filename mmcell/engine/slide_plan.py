@@ -122,7 +122,7 @@ def plan_slide(
     options: SlideOptions,
     channel_order: ChannelOrder = 'rgb',
 ) -> SlidePlan:
-    """Plan what is to be done, and remove from the folder what other calls left there.
+    """Plan what is to be done; writes nothing, see :func:`begin`.
 
     Args:
         model: One that reads windows.
@@ -155,13 +155,19 @@ def plan_slide(
     mm2 = None if mpp is None else area * (mpp / 1000) ** 2
     known = _read_known(out / 'summary.json')
     done = known.get('call') == key and (out / 'cells.parquet').is_file()
-    plan = SlidePlan(
+    return SlidePlan(
         *(path, name, out, key, score_thr, channel_order, mpp, view, regions, [], roi, mm2, skipped),
         known=known if done else None,
     )
-    if not done:
+
+
+def begin(plan: SlidePlan | InputError) -> SlidePlan:
+    """Remove from the folder of a plan what other calls left there, and list what is to do; an error is raised."""
+    if isinstance(plan, InputError):
+        raise plan
+    if plan.known is None:
         _prepare(plan)
-        plan.todo.extend(index for index in range(len(regions)) if not plan.file(index).exists())
+        plan.todo.extend(index for index in range(len(plan.regions)) if not plan.file(index).exists())
     return plan
 
 

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -16,8 +16,7 @@ from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_p
 
 from mmcell.engine.predictor import CellModel
 from mmcell.engine.region_cells import assemble, predict_regions
-from mmcell.engine.regions import read_roi
-from mmcell.engine.slide_plan import SlideOptions, SlidePlan, plan_slide
+from mmcell.engine.slide_plan import SlideOptions, SlidePlan, begin, plan_slide
 from mmcell.errors import InputError
 from mmcell.io.files import atomic_path, locked, write_json
 from mmcell.io.images import ChannelOrder
@@ -75,13 +74,17 @@ def infer_slides(
     def plan_one(name: str) -> SlidePlan:
         return plan_slide(model, call, name, *slides[name], score_thr, options, channel_order)
 
-    if options.roi is not None:
-        read_roi(options.roi)  # what is none is told before anything is written, the lock too
     lines, errors, summaries = [], [], []
     names, rank, count = list(slides), get_rank(), get_world_size()
-    with locked(out / '.slides.lock', refuse) if is_main_process() else nullcontext():
+    with ExitStack() as held:
+        lock = locked(out / '.slides.lock', refuse) if is_main_process() else None
         for some in (names[start : start + count] for start in range(0, len(names), count)):
             plans = _one_each([partial(plan_one, name) for name in some])
+            # Not before there is something to do: what is refused leaves nothing behind, the lock too.
+            if lock is not None and not all(isinstance(plan, InputError) for plan in plans):
+                held.enter_context(lock)
+                lock = None
+            plans = _one_each([partial(begin, plan) for plan in plans])
             shares = deal([[] if isinstance(plan, InputError) else plan.todo for plan in plans], rank, count)
             stages = [_attempt(partial(_predict, model, plan, share)) for plan, share in zip(plans, shares)]
             all_stages = zip(*all_gather_object(stages))

@@ -19,7 +19,7 @@ from scipy import ndimage
 from mmcell.engine.predictor import CellModel
 from mmcell.engine.region_cells import predict_regions, subtract
 from mmcell.engine.regions import find_tissue, plan_regions, read_roi
-from mmcell.engine.slide_plan import SlideOptions, choose_view, plan_slide
+from mmcell.engine.slide_plan import SlideOptions, begin, choose_view, plan_slide
 from mmcell.engine.slides import deal, infer_slides
 from mmcell.errors import InputError, raise_all
 from mmcell.io.slide import Slide
@@ -159,7 +159,7 @@ def test_processes_share_regions(path, tmp_path):
 
     look(Model(), path, tmp_path / 'whole', mpp=0.5)
     arguments = tmp_path / 'out', 0.5, SlideOptions(mpp=0.5, tiles=2)
-    plan = plan_slide(Model(), {}, 'slide.tif', path, *arguments)
+    plan = begin(plan_slide(Model(), {}, 'slide.tif', path, *arguments))
     models = Model(), Model(), Model()
     for rank in (2, 0, 1):
         predict_regions(models[rank], plan, deal([plan.todo], rank, 3)[0])
@@ -220,6 +220,17 @@ def test_roi(image, path, tmp_path):
     (tmp_path / 'roi.geojson').write_text('{"features": []}')
     with pytest.raises(InputError, match=r'roi\.geojson: holds no polygon'):
         read_roi(tmp_path / 'roi.geojson')
+
+
+@pytest.mark.parametrize('broken', ['slide', 'roi', 'level'])
+def test_what_is_refused_leaves_nothing_behind(broken, path, tmp_path):
+    (tmp_path / 'text').write_text('{}')
+    slide = tmp_path / 'text' if broken == 'slide' else path
+    options = {'roi': {'roi': tmp_path / 'text'}, 'level': {'level': 9}}.get(broken, {})
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(InputError):
+        look(Model(), slide, tmp_path / 'found/out', mpp=0.5, **options)
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_geojson_in_parts(path, tmp_path, monkeypatch):
