@@ -201,8 +201,11 @@ def _check_pickles(file: io.BufferedReader, is_zip: bool, whole: bool) -> None:
         zipfile.BadZipFile: If there are some; torch does not look.
     """
     if not is_zip:
-        while check_pickle(file) and file.peek(1)[:1] == b'\x80':  # one after the other, then bare numbers
-            pass
+        # torch's old format: magic number, version, sizes of types, content, names of storages; then bare numbers
+        # that may look like another pickle.
+        for _ in range(5):
+            if not check_pickle(file) or file.peek(1)[:1] != b'\x80':
+                break
         return
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():

@@ -108,3 +108,10 @@ def test_what_trainings_write_passes(tmp_path, is_zip):
         loaded['meta'] == content['meta']
         and loaded['optimizer']['param_groups'] == content['optimizer']['param_groups']
     )
+
+
+@pytest.mark.parametrize('length', [1, 128, 640, 2**15 + 128])
+def test_numbers_of_the_old_format_are_no_pickle(tmp_path, length):
+    """Behind the last pickle stands the length of the first storage: 128 begins as a pickle does."""
+    torch.save({'a': torch.arange(length)}, tmp_path / 'a.pth', _use_new_zipfile_serialization=False)
+    assert torch.equal(load_checkpoint(tmp_path / 'a.pth')['a'], torch.arange(length))
