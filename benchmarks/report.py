@@ -1,4 +1,4 @@
-"""Measurements as a table in the terminal and as a section of docs/performance.md."""
+"""Measurements as a table in the terminal and as a section of docs/results/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from benchmarks.measure import OURS, Finding, Row, Side
 from mmcell.io.files import write_bytes
 
 _PACKAGES = ('torch', 'numpy', 'onedl-mmdetection', 'onedl-mmcv', 'pycocotools', 'faster-coco-eval')
-_PREFACE = """# Performance
+_PREFACE = """# Benchmark tables
 
-Ours beside MMDetection and torchvision. Each section is what one call of `tools/benchmark.py` wrote; the same call with
-`--write` replaces it.
+What `tools/benchmark.py --write` measured: mmcell beside MMDetection and torchvision. [Performance](../performance.md)
+says what follows from these tables. Each section is the output of one command; the same command replaces it.
 
-Each side of each row is a process of its own with one thread, unless the section says otherwise; they take turns. Times
-are medians of the processor's time, user and system, which the wall clock shows too where nobody else is at work.
-Memory is the peak of the resident set above what the process held when its imports, inputs and weights were there.
-*Floor* is the time in which this machine copies the bytes that any implementation has to read and write; *above it* is
-how many times as long ours takes. *Difference* is the largest one between two results. Where another side takes too
-long or too much memory, it is skipped, and so is every larger case. *Runs* counts those of each side.
+Each side of each row runs in a process of its own, with one thread unless the section says otherwise; the sides take
+turns. Times are medians of processor time (user and system), which is the wall-clock time on an idle machine. Memory is
+the peak resident set minus what the process held after its imports, inputs and weights were loaded. *Floor* is the time
+in which this machine copies the bytes that any implementation has to read and write; *above it* is how many times
+longer ours takes. *Difference* is the largest difference between the results of two sides. A side that takes too long
+or too much memory is skipped, and so are all its larger cases. *Runs* is the number of runs of each side.
 """
 
 

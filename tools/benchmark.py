@@ -92,9 +92,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--write',
         nargs='?',
         type=_file,
-        const=Path('docs/performance.md'),
+        const=Path('docs/results/benchmarks.md'),
         metavar='FILE',
-        help='put the table into FILE (default: docs/performance.md)',
+        help='put the table into FILE (default: docs/results/benchmarks.md)',
     )
     args = parser.parse_args(argv)
     for name, measured in _ONLY.items():

@@ -94,7 +94,7 @@ def side(milliseconds: float) -> Side:
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path):
-    path = tmp_path / 'performance.md'
+    path = tmp_path / 'benchmarks.md'
 
     def write(title: str, milliseconds: float) -> None:
         known = side(milliseconds)
@@ -108,7 +108,7 @@ def test_a_section_is_replaced_and_the_others_stay(tmp_path):
     path.write_text(path.read_text() + '\n## Notes\n\nBy hand.\n')
     write('load', 7)
     text = path.read_text()
-    assert text.startswith('# Performance\n')
+    assert text.startswith('# Benchmark tables\n')
     assert re.findall('^## (.*)', text, re.M) == ['load', 'paste', 'Notes']
     assert '| 6 | 7 ms | 7 ms | 1.0x | unknown | 20 | unknown | 0 |  |  | 3 / 3 |' in text
     assert '| 5 | 7 ms | skipped (over 3 s) |' in text and '| 5 | 3 ms |' in text and '2 ms' not in text
