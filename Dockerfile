@@ -1,12 +1,12 @@
-# mmcell on a CPU, or on NVIDIA GPUs:
+# mmcell on a CPU or on NVIDIA GPUs:
 #
 #     docker build -t mmcell .
 #     docker build -t mmcell:cuda --build-arg BASE=nvidia/cuda:12.8.1-devel-ubuntu24.04 \
 #         --build-arg TORCH='torch==2.13.0 --index-url https://download.pytorch.org/whl/cu128' --build-arg FORCE_CUDA=1 .
 #     docker run --rm -v "$PWD:/data" mmcell infer --model consep /data/images --out /data/out
 #
-# Compiling mmcv takes 15 to 20 minutes on two cores. For GPUs, the CUDA of BASE and of TORCH have to agree;
-# TORCH_CUDA_ARCH_LIST names the GPUs to compile for.
+# Compiling mmcv takes 15 to 20 minutes on two cores. For GPUs, the CUDA versions of BASE and TORCH must match;
+# TORCH_CUDA_ARCH_LIST names the GPU architectures to compile for.
 ARG BASE=ubuntu:24.04
 FROM ${BASE}
 
