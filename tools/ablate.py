@@ -13,7 +13,7 @@ from mmcell.errors import raise_all
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
         'Train and test each config in D/<its name>, then write D/ablation.md, D/ablation.csv and curves. Finished '
-        'work is not repeated, interrupted training goes on.',
+        'work is not repeated, and interrupted training continues.',
         'python tools/ablate.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py --work-dir work_dirs/cbam',
     )
     parser.add_argument(
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     choice.add_argument(
         '--folds',
         action='store_true',
-        help='train each config on each fold of tools/convert.py --folds K, and score all folds as one set too',
+        help='train each config on each fold of tools/convert.py --folds K, and also score all folds as one set',
     )
     parser.add_argument(
         '--cfg-options',
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='KEY=VALUE',
         help='override settings in every config',
     )
-    parser.add_argument('--dry-run', action='store_true', help='only say what is done and what is to do')
+    parser.add_argument('--dry-run', action='store_true', help='only print what is done and what is left to do')
     add_verbose_argument(parser)
     args = parser.parse_args(argv)
 

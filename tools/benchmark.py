@@ -1,4 +1,4 @@
-"""Measure ours beside MMDetection and torchvision."""
+"""Measure mmcell beside MMDetection and torchvision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WITH_CONFIG = ('base', 'cfg_options', 'checkpoint', 'steps', 'amp')
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Measure time and peak memory of ours beside MMDetection and torchvision, in one run.',
+        'Measure time and peak memory of mmcell beside MMDetection and torchvision, in one run.',
         'python tools/benchmark.py load --cells 250 1000 --sides 1024',
     )
     subjects = ['convert', 'load', 'assign', 'targets', 'paste', 'eval', 'train', 'infer', 'model']
@@ -49,18 +49,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--sides', type=whole(1, 2**15), nargs='+', default=[512, 1024, 2048], metavar='PX', help='side of an image'
     )
-    parser.add_argument('--repeats', type=whole(1), default=3, help='turns of each side (default: %(default)s)')
+    parser.add_argument('--repeats', type=whole(1), default=3, help='runs of each side (default: %(default)s)')
     parser.add_argument('--threads', type=whole(1, 1024), default=1, help='threads of each side (default: %(default)s)')
     parser.add_argument(
         '--limit-s',
         type=number(0, above=True),
-        help='skip others where a run takes longer (default: 30; train, infer: 300 and more)',
+        help='skip other sides whose run takes longer (default: 30; train, infer: 300 and more)',
     )
     parser.add_argument(
         '--limit-gb',
         type=number(0, above=True),
         default=8,
-        help='skip others where they take more memory (default: %(default)s)',
+        help='skip other sides that take more memory (default: %(default)s)',
     )
     parser.add_argument(
         '--source',

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('source', type=any_path, metavar='SRC', help='folder of the data set')
     parser.add_argument('--out', required=True, type=any_path, metavar='DST', help='folder to write to')
     parser.add_argument('--val-ratio', type=number(0, 1), default=0.2, help='share of images for val (default: 0.2)')
-    parser.add_argument('--seed', type=seed, default=42, help='seed of the split (default: 42, as the reference)')
+    parser.add_argument('--seed', type=seed, default=42, help='seed of the split (default: 42)')
     parser.add_argument(
         '--group-by',
         type=pattern,
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--classes', nargs='+', default=(), metavar='NAME', help='names of the classes, in order')
     parser.add_argument(
-        '--channel-order', choices=['rgb', 'bgr'], default='rgb', help='order of the colours in the image files'
+        '--channel-order', choices=['rgb', 'bgr'], default='rgb', help='order of the colors in the image files'
     )
     parser.add_argument(
         '--mpp', type=mpp, metavar='MICRONS', help='microns per pixel of the images: 0.25 at 40x, 0.5 at 20x'
     )
-    parser.add_argument('--workers', type=whole(1, 1024), help='processes (default: one a core)')
+    parser.add_argument('--workers', type=whole(1, 1024), help='processes (default: one per core)')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier conversion')
     args = parser.parse_args(argv)
 

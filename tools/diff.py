@@ -10,12 +10,12 @@ from mmcell.cli.values import any_path
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Say how two configs differ, one setting a line.',
+        'Print how two configs differ, one setting per line.',
         'python tools/diff.py configs/cell/mask_rcnn.py configs/cell/mask_rcnn_cbam.py',
     )
     parser.add_argument('old', type=any_path, metavar='CONFIG_A', help='config to start from')
     parser.add_argument('new', type=any_path, metavar='CONFIG_B', help='config to compare with it')
-    what = 'use this config as the base of both, but of itself; given twice: the bases of CONFIG_A and of CONFIG_B'
+    what = 'use this config as the base of both, except of itself; given twice: the bases of CONFIG_A and of CONFIG_B'
     add_base_argument(parser, action='append', default=[], help=what)
     add_fold_argument(parser)
     args = parser.parse_args(argv)

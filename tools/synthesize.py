@@ -11,7 +11,8 @@ from mmcell.synthetic import write_class_tiff
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = Parser(
-        'Draw H&E-like tissue with four classes of cells, for `convert.py class_tiff`. Same arguments, same bytes.',
+        'Draw H&E-like tissue with four classes of cells, for `convert.py class_tiff`. The same '
+        'arguments give the same bytes.',
         'python tools/synthesize.py --out build/synthetic --images 30 --size 256 256 --cells 45 --seed 0',
     )
     parser.add_argument('--out', required=True, type=any_path, help='folder to make')

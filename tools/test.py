@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar='DIR',
         help='folder to write to (default: work_dirs/CONFIG[-over-BASE][-foldK]/test)',
     )
-    parser.add_argument('--format-only', action='store_true', help='write a submission; needs no truth')
+    parser.add_argument('--format-only', action='store_true', help='write a submission; no annotations are needed')
     parser.add_argument(
         '--split', choices=['val', 'test'], help='images to predict on (default: test with --format-only, else val)'
     )

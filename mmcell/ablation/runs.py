@@ -130,7 +130,7 @@ def list_experiments(
             for config in _load(path, own, over, folds):
                 experiment = Experiment(str(path), own, config, Path(work_dir), seed, fold_of(config), over)
                 if experiment.name in experiments:
-                    problem = f'is the second run of the name {experiment.name!r}'
+                    problem = f'is a second run with the name {experiment.name!r}'
                     raise InputError(path, problem, 'rename the config or leave it out')
                 experiments[experiment.name] = experiment
     # Else what cannot be scored, or not as one set of images, would be found once all is trained.
@@ -207,8 +207,8 @@ def run_experiments(
                 command = _command(experiment, progress, Path(tools)) + ['--verbose'] * verbose
                 status = _run(command, lock)
                 if status or find_progress(experiment).stage in stages:
-                    problem = f'did not get through {progress.stage!r} (exit status {status})'
-                    cure = 'see its messages above, then call again: finished work is not repeated'
+                    problem = f'failed to {progress.stage} (exit status {status})'
+                    cure = 'see its messages above, then run the command again: finished work is not repeated'
                     errors.append(InputError(experiment.folder, problem, cure))
                     break
     return errors
@@ -263,7 +263,7 @@ def find_truth(config: Config) -> Path:
 
 def _parse_options(options: Sequence[str]) -> dict[str, Any]:
     unfit = [
-        InputError('--cfg-options', f'{option!r} is no setting', 'write KEY=VALUE')
+        InputError('--cfg-options', f'{option!r} is not a setting', 'write KEY=VALUE')
         for option in options
         if '=' not in option
     ]
@@ -339,6 +339,6 @@ def _sole_use(folder: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f'{folder}: a run is still going on in it; waiting for its end', file=sys.stderr, flush=True)
+            print(f'{folder}: another run is active in this folder; waiting for it to end', file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()

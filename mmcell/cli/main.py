@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _explain(name: str, tools: dict[str, Path]) -> None:
     """Answer `--help` and `--version`, and refuse what is no tool."""
     parser = Parser(
-        'Outline, type and count the cells of microscopy images.',
+        'Outline, classify and count the cells in microscopy images.',
         'mmcell infer --help',
         commands={tool: ast.get_docstring(ast.parse(path.read_text())) or '' for tool, path in tools.items()},
     )
     parser.prog = 'mmcell'
     parser.add_argument('--version', action='version', version=f'mmcell {mmcell.__version__}')
-    parser.add_argument('tool', choices=[*tools], metavar='TOOL', help='what to do; each has --help of its own')
+    parser.add_argument('tool', choices=[*tools], metavar='TOOL', help='the command to run; each has its own --help')
     parser.parse_args([name])
 
 

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines, status = [f'stopped by {error.sigval.name}'], 128 + error.sigval
     except DistNetworkError as error:
         cure = 'check MASTER_ADDR, or choose another PORT'
-        lines, status = [f'the processes cannot meet ({str(error).splitlines()[0]}); {cure}'], 2
+        lines, status = [f'the processes cannot connect ({str(error).splitlines()[0]}); {cure}'], 2
     else:
         return 0
     for line in lines:
@@ -77,7 +77,7 @@ def describe_failure(error: ChildFailedError) -> tuple[list[str], int]:
     status = failure.exitcode
     where = f'rank {rank} (local rank {failure.local_rank} on {socket.gethostname()})'
     if message == LOST:
-        return [f'{where} {LOST}; look for the error of that one on the other machines'], 1
+        return [f'{where} {LOST}; look for the error of that process on the other machines'], 1
     if isinstance(message, str):
         return message.splitlines(), max(status, 2)  # torchrun may have stopped it on its way out
     if message is not None:

@@ -84,4 +84,4 @@ def _check_polygon(polygon: Any) -> None:
         steps = np.abs(points - np.roll(points, 1, axis=0)).sum()
     # Written so that NaN is refused, too.
     if not (np.abs(points).max() <= MAX_OUTLINE and steps <= MAX_OUTLINE):
-        raise ValueError('a polygon leaves all bounds')
+        raise ValueError('a polygon has coordinates out of range')

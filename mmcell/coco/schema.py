@@ -187,11 +187,13 @@ def category_names(document: Mapping[str, Any]) -> tuple[str, ...]:
 def _index(entries: Any, key: str, kind: str, found: dict[int, dict[str, Any]]) -> Iterator[Problem]:
     """Put entries into `found` by id; yields why one cannot be."""
     if not isinstance(entries, list):
-        yield Problem(key, f'is no list but {show(entries)}', 'give a list, or convert the data again')
+        yield Problem(key, f'is not a list but {show(entries)}', 'give a list, or convert the data again')
         return
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            yield Problem(f'{key}[{index}]', f'is no object but {show(entry)}', 'remove it, or convert the data again')
+            yield Problem(
+                f'{key}[{index}]', f'is not an object but {show(entry)}', 'remove it, or convert the data again'
+            )
         elif not _is_id(number := entry.get('id')):
             yield Problem(f'{key}[{index}]', f'has the id {show(number)}', f'give each {kind} a whole number from 0')
         elif number in found:
@@ -226,7 +228,7 @@ def _image_problems(
             continue
         if training and name in names:
             problem = f'has the file_name {show(image["file_name"])} of another image'
-            yield Problem(f'image {number}', problem, 'keep one entry an image')
+            yield Problem(f'image {number}', problem, 'keep one entry per image')
         names.add(name)
 
 
@@ -248,7 +250,7 @@ def _instance_problem(
     """What is wrong with an annotation or a result, its mask apart, and the cure."""
     # A file may hold a million of them: this is written to be fast.
     if not isinstance(instance, dict):
-        return f'is no object but {show(instance)}', 'remove it, or predict again'
+        return f'is not an object but {show(instance)}', 'remove it, or predict again'
     number = instance.get('image_id')
     if type(number) is not int or number not in images:
         return f'has the unknown image_id {show(number)}', 'add that image, or give results and json of one data set'

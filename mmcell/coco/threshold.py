@@ -38,7 +38,7 @@ def choose_threshold(given: float | None, found: float | None) -> tuple[float, s
     """
     if given is not None:
         if not 0 <= given <= 1:
-            raise InputError('--score-thr', f'{given:g} is no score', 'give a number from 0 to 1')
+            raise InputError('--score-thr', f'{given:g} is not a score', 'give a number from 0 to 1')
         note = '' if found is None else f'; {found:g} is recorded with the model'
         return given, f'score threshold {given:g}, as given{note}'
     if found is not None:

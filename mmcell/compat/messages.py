@@ -132,4 +132,4 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
                 handler.handleError = _tell_of_broken_log  # type: ignore[method-assign]
             handler.handle(record)
         elif record.levelno >= logging.WARNING and handler.filter(record):  # it drops repeated ones
-            _write(record.levelname.lower(), record.getMessage(), more=' (all of it is in the log file)')
+            _write(record.levelname.lower(), record.getMessage(), more=' (the full text is in the log file)')

@@ -37,7 +37,7 @@ def load_over(path: str | Path, base: str | Path) -> Config:
     above = next((number for number, file in enumerate(chain) if file in theirs), None)
     if above is None:
         problem = f'cannot be put over {base}: they have no base in common'
-        raise InputError(path, problem, 'name an ablation, and a base that is over the same config as it is')
+        raise InputError(path, problem, 'give an ablation and a base that inherit from the same config')
     with tempfile.TemporaryDirectory(prefix='mmcell-') as folder:
         over = theirs[0]
         for number, file in reversed(list(enumerate(chain[:above]))):

@@ -158,9 +158,9 @@ def _check_target(layout: Layout, out: Path, overwrite: bool) -> None:
             raise InputError(path, 'exists', 'add --overwrite or choose another folder for --out')
     images, pixels = out / 'images', out / _PIXELS
     if images.is_dir() and not images.is_symlink():
-        raise InputError(images, 'is a folder, not our link to the source', 'move it away or choose another --out')
+        raise InputError(images, 'is a folder, not a link to the source', 'move it away or choose another --out')
     if not layout.has_image_files and os.path.lexists(pixels) and not _owns_pixels(out):
-        raise InputError(pixels, 'is not a folder that we wrote', 'move it away or choose another --out')
+        raise InputError(pixels, 'is not a folder that mmcell wrote', 'move it away or choose another --out')
 
 
 def _check_apart(layout: Layout, out: Path, known: Iterable[Path] | None) -> None:
@@ -179,7 +179,7 @@ def _check_cells(layout: Layout, records: Iterable[ImageRecord]) -> None:
             return
         crowds += sum(len(regions.rles) for regions in record.crowds.values())
     if crowds:
-        problem = f'holds {crowds} crowd regions and no cell: nothing is left to learn'
+        problem = f'holds {crowds} crowd regions and no cells: there is nothing to train on'
         raise InputError(layout.source, problem, 'annotate single cells')
 
 
@@ -203,7 +203,7 @@ def _read(layout: Layout, name: str) -> ImageRecord | InputError:
         except ValueError:
             problem, cure = (
                 'has a name that the json cannot hold',
-                'rename it, with letters of UTF-8 and no backslashes',
+                'rename it in UTF-8 and without backslashes',
             )
             raise InputError(layout.source / record.file_name, problem, cure) from None
         # As what will be written of it: what holds for every layout, whatever it was read from.

@@ -75,7 +75,7 @@ class DrawnLayout(Layout):
         """Name the json files that are passed over."""
         if self._passed_over:
             names = [self._relative(path) for path in self._passed_over]
-            self.warnings.append(f'{len(names)} json files are {why} and are passed over: {list_names(names)}')
+            self.warnings.append(f'{len(names)} json files are {why} and are skipped: {list_names(names)}')
 
     def _category(self, path: Path, name: str, label: str) -> int:
         """Category id of a class.
@@ -94,7 +94,7 @@ class DrawnLayout(Layout):
             cure = f'name all classes with --classes, now {", ".join(self.class_names):.80}'
             raise InputError(path, f'has {name} of the class {show(label)}', cure)
         if self._unnamed is None:
-            cure = 'give every cell a class or remove it; where all are of one class, name it with --classes'
+            cure = 'give every cell a class or remove it; if all have one class, name it with --classes'
             raise InputError(path, f'has {name} without a class', cure)
         return self.class_names.index(self._unnamed) + 1
 
@@ -119,7 +119,7 @@ class DrawnLayout(Layout):
         for index, (category, rle) in enumerate(zip(categories, masks.encode())):
             key = category, rle['counts']
             if filled[index] and key in seen:
-                notes['cells are there twice, with one class and outline, and are taken once'] += 1
+                notes['cells appear twice with the same class and outline, and are counted once'] += 1
                 continue
             seen.add(key)
             chosen.setdefault(category, []).append(index)
@@ -143,11 +143,11 @@ def to_points(values: Any) -> NDArray[np.float64]:
     if points.size == 0 and isinstance(values, list):
         return np.zeros((0, 2))
     if points.ndim != 2 or points.dtype.kind not in 'iuf' or points.shape[1] < 2:
-        raise ValueError('an outline that is no list of points')
+        raise ValueError('an outline that is not a list of points')
     points = points[:, :2].astype(np.float64)
     # Written so that NaN is refused, too.
     if not (np.abs(points) <= MAX_COORDINATE).all():
-        raise ValueError('a coordinate that is no pixel')
+        raise ValueError('a coordinate that is not a pixel')
     return points
 
 

@@ -90,7 +90,7 @@ class Geojson(DrawnLayout):
         except ValueError as error:
             raise InputError(path, f'holds {error}', 'remove those that are none') from None
         regions = _is_region(objects, masks)
-        notes['annotations hold other objects, are taken for regions and left out'] += int(regions.sum())
+        notes['annotations contain other objects: they are treated as regions and left out'] += int(regions.sum())
         categories = {}
         for index in np.flatnonzero(~regions).tolist():
             label = self._known(objects[index].label, notes)
@@ -145,7 +145,7 @@ class Geojson(DrawnLayout):
             else:
                 errors.append(InputError(path, 'has no image', 'restore the image beside it or remove the file'))
         raise_all(errors)
-        self._warn_of_others('called after no image')
+        self._warn_of_others('not named after an image')
         if not documents:
             cure = 'lay pairs out as <name>.tif and <name>.geojson'
             raise InputError(self.source, 'holds no image with a GeoJSON beside it', cure)
@@ -163,7 +163,7 @@ class Geojson(DrawnLayout):
                 notes['objects are tiles or TMA cores and are left out'] += 1
                 continue
             if self.nuclei and feature.get('nucleusGeometry') is not None:
-                notes['cells have a nucleus: its outline is taken, not that of the cell'] += 1
+                notes['cells have a nucleus: its outline is used, not that of the cell'] += 1
                 geometry = feature['nucleusGeometry']
             if geometry is None:
                 notes['objects have no outline and are left out'] += 1
@@ -233,7 +233,7 @@ def _features(path: Path) -> Iterator[Mapping[str, Any]]:
         elif kind in _GEOMETRIES:
             yield {'geometry': feature}
         else:
-            problem = f'is not GeoJSON: it holds {show(feature)} where a feature is due'
+            problem = f'is not GeoJSON: it holds {show(feature)} where a feature is expected'
             raise InputError(path, problem, 'export the objects again as GeoJSON')
 
 
@@ -285,7 +285,7 @@ def _check(path: Path, one: _Object) -> list[list[NDArray[np.float64]]]:
     """The polygons of an object as arrays of points."""
     try:
         if not all(isinstance(polygon, list) for polygon in one.polygons):
-            raise ValueError('a polygon that is no list of outlines')
+            raise ValueError('a polygon that is not a list of outlines')
         return [[to_points(ring) for ring in polygon] for polygon in one.polygons]
     except ValueError as error:
         raise InputError(path, f'has {one.name} with {error}', _EXPORT_AGAIN) from None

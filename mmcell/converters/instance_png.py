@@ -53,7 +53,7 @@ class InstancePng(Layout):
         # A mask that is passed over is a cell that is taught as background.
         for path in files_in(folder / 'masks'):
             if path.suffix.lower() not in IMAGE_SUFFIXES:
-                raise InputError(path, 'is no mask that we read', 'save it as PNG, or remove it')
+                raise InputError(path, 'is not a mask that mmcell reads', 'save it as PNG, or remove it')
         size = read_size(images[0])
         cells = [_read_cell(path, images[0], size) for path in image_files(folder / 'masks')]
         return self._record_of_runs(name, images[0], {1: cells})
@@ -70,5 +70,5 @@ def _read_cell(path: Path, image: Path, size: tuple[int, int]) -> Runs:
     values, runs = find_runs(plane)
     if len(values) != 1:
         problem = f'holds {len(values)} values besides 0' if len(values) else 'holds no cell'
-        raise InputError(path, problem, 'save one cell a file, 255 on 0, or remove it')
+        raise InputError(path, problem, 'save one cell per file, 255 on 0, or remove it')
     return runs

@@ -149,5 +149,5 @@ def _lacks_label_map(image: Path) -> InputError:
     pickled = next((path for stem in stems if (path := image.with_name(f'{stem}_seg.npy')).is_file()), None)
     if pickled is None:
         return InputError(image, 'has no label map', 'add one (all zero for an image without cells) or remove it')
-    problem = f'has no label map, and {pickled.name} is a pickle, which we do not read'
+    problem = f'has no label map, and {pickled.name} is a pickle, which mmcell does not read'
     return InputError(image, problem, "open it in Cellpose and take File > 'Save masks as PNG/tif'")

@@ -80,7 +80,7 @@ def _parse(head: bytes, order: str) -> Variable:
         if numeric:
             number, size = _tag(head, at, order)
             if number not in _NUMBERS or min(shape) < 0 or size > 8 * math.prod(shape):
-                raise ValueError('a variable has numbers of no kind')
+                raise ValueError('a variable has numbers of an unknown type')
     except struct.error:
         raise ValueError('it is truncated') from None
     return Variable(name.decode('latin-1'), shape, numeric)

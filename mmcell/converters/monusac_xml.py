@@ -132,7 +132,7 @@ class MonusacXml(Layout):
                 if images:
                     name, image = path.stem, images[0]
             if name in found:
-                raise InputError(path, f'is called like {self._relative(found[name][0])}', 'rename one of them')
+                raise InputError(path, f'has the same name as {self._relative(found[name][0])}', 'rename one of them')
             found[name] = path, image
         return found
 

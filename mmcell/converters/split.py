@@ -50,7 +50,7 @@ def explain_empty_val(names: Sequence[str], val_ratio: float, group_by: str | No
     """Why :func:`split_names` finds no val image, and what to do about it; arguments as there."""
     groups = _groups(names, group_by)
     if val_ratio == 0:
-        return 'so --val-ratio 0 asks'
+        return 'as --val-ratio 0 requests'
     if len(names) == 1:
         return 'one image cannot be split; annotate another one, or cut it into two'
     if len(groups) == 1:

@@ -84,7 +84,7 @@ def name_classes(config: Config, path: str | Path, content: Mapping[str, Any]) -
     if names is not None:
         if counts and counts != {len(names)}:
             problem = f'names {len(names)} classes ({", ".join(names)[:80]}), the model tells {_listed(counts)} apart'
-            raise InputError(where, problem, 'give the config and the names of this very checkpoint')
+            raise InputError(where, problem, 'give the config and the names of this checkpoint')
         return names
     if len(counts) != 1:
         cure = 'name them: --cfg-options test_dataloader.dataset.metainfo.classes'

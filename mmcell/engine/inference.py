@@ -122,12 +122,12 @@ def infer(
     if not images:
         return [line, *found], errors
     if get_world_size() > 1:
-        found.append(f'{len(images)} images are no slides: the first process alone predicted them')
+        found.append(f'{len(images)} images are not slides: the first process alone predicted them')
     with Outputs(out, model, call, channel_order) as outputs:
         if outputs.is_finished(lambda: [digest_file(path) for path, _ in images.values()]):
-            return [line, *found, f'{out} holds all that this call finds: nothing to do'], errors
+            return [line, *found, f'{out} already holds all results of this call: nothing to do'], errors
         if outputs.goes_on:
-            tqdm.write(f'{out}: going on with what an earlier call found')
+            tqdm.write(f'{out}: continuing with the results of an earlier call')
         learned, apart = look.trained_mpp or model.mpp, 0
         bar = tqdm(images.items(), 'predicting', unit='image', file=sys.stderr, disable=None)
         for image_id, (name, (path, stem)) in enumerate(bar, start=1):
@@ -159,9 +159,9 @@ def infer(
         more = f' and {len(renamed) - 1} more' if len(renamed) > 1 else ''
         lines.append(f'names that JSON cannot hold are written with %: {renamed[0]}{more}')
     if (size := outputs.results.stat().st_size) > MAX_JSON_BYTES:
-        lines.append(f'warning: {outputs.results} has {size >> 20} MB, more than our other tools read')
+        lines.append(f'warning: {outputs.results} has {size >> 20} MB, more than the other tools read')
     if errors:
-        lines.append('the same command tries again what could not be read, and nothing else')
+        lines.append('run the same command again to retry only what could not be read')
     return lines, errors
 
 

@@ -69,7 +69,7 @@ def check_launcher(launcher: str) -> None:
     if launcher == 'none':
         count = os.environ.get('WORLD_SIZE', '1')
         if 'TORCHELASTIC_RUN_ID' in os.environ and count != '1':
-            problem = f'would make each of the {count} processes of torchrun do all, in one folder'
+            problem = f'would make each of the {count} processes of torchrun do all the work, in one folder'
             raise InputError('--launcher none', problem, 'add --launcher pytorch, or use tools/dist_train.sh')
         return
     names, cure = _LAUNCHERS[launcher]
@@ -171,7 +171,7 @@ def choose_checkpoint(config: Config, resume: str | None) -> list[str]:
     if resume is None and (not config.get('resume') or config.get('load_from')):
         return []
     checkpoint, broken = find_checkpoint(config.work_dir)
-    notes = [f'{path} is broken or cut off: passing over it' for path in broken]
+    notes = [f'{path} is broken or cut off: skipping it' for path in broken]
     config.resume = checkpoint is not None
     if checkpoint is None:
         notes.append(f'no checkpoint in {config.work_dir}: starting from the beginning')
@@ -227,7 +227,7 @@ def sole(config: Config, what: Literal['training', 'test']) -> Iterator[None]:
         return
 
     def refuse(holder: str) -> NoReturn:
-        problem = f'another {what} is going on in this folder ({holder})'
+        problem = f'another {what} is running in this folder ({holder})'
         raise InputError(config.work_dir, problem, f'wait for its end, or choose another {_SOLE[what]}')
 
     with locked(Path(config.work_dir) / f'.{what}.lock', refuse):

@@ -216,7 +216,7 @@ class Outputs:
             call, images = self._journal.header, [*images, *self._journal.summaries.values()]
         if files or images:
             what = _differences(call, self._call)
-            tqdm.write(f'{self._out}: starting anew and removing what was found before{what}')
+            tqdm.write(f'{self._out}: starting over and removing earlier results{what}')
         for path in [*files[:-1], *map(self._picture, images), *files[-1:]]:
             remove_leftovers(path.parent, f'.{path.stem}.tmp')
             path.unlink(missing_ok=True)

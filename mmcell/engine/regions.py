@@ -87,7 +87,7 @@ def read_roi(path: str | Path) -> shapely.MultiPolygon:
         try:
             shapes.append(shapely.make_valid(shapely.geometry.shape(geometry)))
         except Exception as error:  # It raises what it likes.
-            raise InputError(path, f'holds an outline that is none ({str(error)[:100]})', 'export it again') from None
+            raise InputError(path, f'holds an invalid outline ({str(error)[:100]})', 'export it again') from None
     union = shapely.union_all([shape for shape in shapes if shape.area > 0])
     parts = [part for part in shapely.get_parts([union]) if part.geom_type == 'Polygon' and not part.is_empty]
     if not parts or not np.isfinite(shapely.bounds(union)).all():

@@ -67,9 +67,9 @@ def check_weights(
     guess = guess_origin(found, wanted)
     fitting = len(wanted) - len(missing) - len(other)
     if not strict and fitting >= len(wanted) / 2:
-        return [], [f'{path}: {len(missing) + len(other)} of {len(wanted)} weights start anew: {text}']
+        return [], [f'{path}: {len(missing) + len(other)} of {len(wanted)} weights start from scratch: {text}']
     problem = f'does not fit the model of {title(config)}: {guess}{text}'
-    cure = 'give a checkpoint of this very config'
+    cure = 'give a checkpoint of this config'
     if all(name in found for name in _RESNET):
         cure = 'give it as model.backbone.init_cfg.checkpoint'
     elif not strict:
@@ -132,9 +132,8 @@ def check_part(
     if len(missing) + len(other) <= len(wanted) / 2:
         return []
     lacks = f'{_some(missing, 1)} missing' if missing else f'{_some(other, 1)} of another shape'
-    problem = (
-        f'is not of {type(part).__name__}: {len(missing) + len(other)} of {len(wanted)} weights start anew, {lacks}'
-    )
+    count = f'{len(missing) + len(other)} of {len(wanted)}'
+    problem = f'is not of {type(part).__name__}: {count} weights start from scratch, {lacks}'
     return [InputError(path, problem, f'set {key}.checkpoint to weights of it, or {key}=None')]
 
 

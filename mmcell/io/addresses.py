@@ -31,7 +31,7 @@ TIMEOUT = 15
 _SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]*)://')
 #: `resnet50-0676ba61.pth`: the name ends with the beginning of the content's SHA-256.
 _HASH = re.compile(r'-([0-9a-f]{8,64})\.[A-Za-z0-9.]+$')
-_CURE = 'fetch it where that works, and name the file'
+_CURE = 'download it where that works, and give the file'
 
 
 def scheme_of(address: str | Path) -> str:
@@ -146,8 +146,8 @@ def _fetch(address: str, url: str, check: Callable[[Path], None] | None) -> Path
             if not target.is_file():
                 _download(address, url, target, promised, check)
     elif not promised:
-        print(f'{address}: taken from {target}; remove that to fetch it anew', file=sys.stderr)
-    _check_hash(target, target, promised, 'remove it, and it is fetched anew')
+        print(f'{address}: taken from {target}; remove that to download it again', file=sys.stderr)
+    _check_hash(target, target, promised, 'remove it, and it is downloaded again')
     return target
 
 

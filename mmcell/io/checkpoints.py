@@ -253,9 +253,9 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     Raises:
         InputError: If it is no checkpoint, or one of another model.
     """
-    weights, cure = weights_of(load_checkpoint(path)), 'give a checkpoint of this very config'
+    weights, cure = weights_of(load_checkpoint(path)), 'give a checkpoint of this config'
     if wrong := unlike(weights, model.state_dict()):
-        raise InputError(path, f'holds {wrong[0]} in {weights[wrong[0]].dtype}, which are no weights', cure)
+        raise InputError(path, f'holds {wrong[0]} in {weights[wrong[0]].dtype}, which are not weights', cure)
     try:
         load_state_dict(model, weights, strict=True)
     except RuntimeError as error:

@@ -286,7 +286,7 @@ def relative_name(name: Any) -> PurePosixPath:
         ValueError: If it is no text, empty, absolute, leads upwards, or cannot be a path.
     """
     if not isinstance(name, str) or not name or '\0' in name or not _is_utf_8(name):
-        raise ValueError(f'{show(name)} is no path')
+        raise ValueError(f'{show(name)} is not a path')
     path = PurePosixPath(name.replace('\\', '/'))
     if path.is_absolute() or '..' in path.parts or not path.name:
         raise ValueError(f'{show(name)} leaves the folder')

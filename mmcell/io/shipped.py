@@ -29,7 +29,7 @@ def find_config(name: str) -> Path:
     """
     sums = read_sums()
     if name not in sums:
-        raise InputError(name, 'is no model that comes with mmcell', f'choose from {", ".join(sums)}')
+        raise InputError(name, 'is not a model that comes with mmcell', f'choose from {", ".join(sums)}')
     return CONFIGS / f'{name}.py'
 
 

@@ -143,5 +143,7 @@ def _download(requirement: str, sha256: str, folder: Path) -> Path:
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         reason = next((line for line in result.stderr.splitlines() if 'ERROR' in line), result.stderr[-200:])
-        raise InputError(requirement, f'cannot be fetched ({reason.strip()[:200]})', 'see that pip reaches its index')
+        raise InputError(
+            requirement, f'cannot be fetched ({reason.strip()[:200]})', 'see whether pip reaches its index'
+        )
     return next(folder.glob('*.whl'))

@@ -129,9 +129,7 @@ class TimmBackbone(BaseModule):
         unfit = [name for name, value in own.items() if name not in found or found[name].shape != value.shape]
         if unfit:
             problem = f'does not fit {self.name}: {len(unfit)} of its {len(own)} weights are missing or of another size'
-            raise InputError(
-                source, f'{problem}, such as {_full_name(unfit[0])}', 'give the weights of this very model'
-            )
+            raise InputError(source, f'{problem}, such as {_full_name(unfit[0])}', 'give the weights of this model')
         self.net.load_state_dict(found)
 
     def _freeze(self) -> None:

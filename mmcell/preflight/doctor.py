@@ -185,7 +185,7 @@ def check_memory() -> Finding:
     text = f'{sizes["MemAvailable"]:.1f} GiB available of {sizes["MemTotal"]:.1f} GiB'
     # Weights, gradients and two moments of Mask R-CNN R50 (44 M parameters) take 0.7 GiB, torch and an image the rest.
     if sizes['MemAvailable'] < 4:
-        return Finding('memory', 'problem', text, 'end other programs: training needs about 4 GiB')
+        return Finding('memory', 'problem', text, 'close other programs: training needs about 4 GiB')
     return Finding('memory', 'ok', text)
 
 
@@ -244,8 +244,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from mmcell.cli.values import any_path
 
     parser = Parser(
-        'Check the installation and name a cure for each problem. With DATA, read every image, annotation and mask of '
-        'a converted data set instead, and say what is in it.',
+        'Check the installation and suggest a fix for each problem. With DATA, read every image, annotation and mask '
+        'of a converted data set instead, and summarize them.',
         'python tools/doctor.py data/cell',
     )
     parser.add_argument('data', nargs='?', type=any_path, metavar='DATA', help='folder that tools/convert.py wrote')

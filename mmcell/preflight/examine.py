@@ -165,7 +165,7 @@ def _describe(name: str, content: Mapping[str, Any]) -> list[str]:
     if not owners:
         return lines
     low, median, high = np.percentile(per_image, [0, 50, 100])
-    lines.append(f'{name}: {low:g} to {high:g} cells an image, median {median:g}')
+    lines.append(f'{name}: {low:g} to {high:g} cells per image, median {median:g}')
     all_areas = np.concatenate(areas)
     small, large = int(all_areas.argmin()), int(all_areas.argmax())
     lines.append(

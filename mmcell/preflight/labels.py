@@ -46,7 +46,7 @@ def check_labels(config: Config, splits: Sequence[Split]) -> tuple[list[InputErr
                 warnings += _name_frequent(key, labels, classes, cells)
         elif step.get('type') == 'RandomZoomCrop' and weights is not None and len(weights) != len(classes):
             problem = f'{where}.class_weights has {len(weights)} entries for {len(classes)} classes: {_list(classes)}'
-            errors.append(InputError(title(config), problem, 'give one weight a class, in this order'))
+            errors.append(InputError(title(config), problem, 'give one weight per class, in this order'))
     return errors, warnings
 
 

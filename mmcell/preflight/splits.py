@@ -127,7 +127,7 @@ def find_seen(scored: Sequence[Split], trained: Sequence[Split]) -> list[str]:
         if known:
             count = f'{len(known)} of its {len(split.content["images"])} images'
             where = f'the config trains on ({seen[known[0]]})'
-            warnings.append(f'{split.ann_file}: {count} are among those that {where}: one that saw them scores high')
+            warnings.append(f'{split.ann_file}: {count} are among those that {where}: scores on them are too high')
     return warnings
 
 

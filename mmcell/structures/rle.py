@@ -224,7 +224,7 @@ def decode(rles: Sequence[RLE] | Sequence[dict[str, Any]], size: tuple[int, int]
                 raise ValueError(f'mask {i} has size {list(rle["size"])}, the image has {list(size)}')
         texts = [_text(rle) for rle in rles]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'a mask is no RLE ({type(error).__name__}: {error})') from None
+        raise ValueError(f'a mask is not RLE ({type(error).__name__}: {error})') from None
     backgrounds, foregrounds, offsets = _expand(texts)
     if min(backgrounds.min(initial=0), foregrounds.min(initial=0)) < 0:
         raise ValueError('a mask has a negative count')
@@ -300,7 +300,7 @@ def _expand(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64
     most = lengths.max(initial=0)
     filled = bounds[1:][np.diff(bounds) > 0]
     if codes.max(initial=0) > 63 or not closes[filled - 1].all() or most > _MAX_CHARACTERS:
-        raise ValueError('the counts are no COCO run-length string')
+        raise ValueError('the counts are not a COCO run-length string')
     numbers = np.where(codes[ends] & 16, -1 << 5 * lengths, 0)
     for digit in range(most):
         longer = np.flatnonzero(lengths > digit)

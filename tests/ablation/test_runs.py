@@ -203,9 +203,9 @@ def test_weights_to_start_from_and_precision_differ_too(tmp_path):
 
 
 def test_unfit_arguments(tmp_path):
-    with pytest.raises(InputError, match="second run of the name 'mask_rcnn_synthetic'"):
+    with pytest.raises(InputError, match="second run with the name 'mask_rcnn_synthetic'"):
         list_experiments([DEMO, DEMO], tmp_path)
-    with pytest.raises(InputErrors, match=r"'a' is no setting(.|\n)*'b' is no setting"):
+    with pytest.raises(InputErrors, match=r"'a' is not a setting(.|\n)*'b' is not a setting"):
         list_experiments([DEMO], tmp_path, options=('a', 'b'))
     with pytest.raises(InputError, match='unknown setting'):
         list_experiments([DEMO], tmp_path, options=('modle.x=1',))

@@ -187,7 +187,7 @@ def test_nuclei_of_cells(write, source, tmp_path, converted, same_cells):
     write(collection(feature(box(1, 1, 9, 9), kind='cell') | nucleus, feature(box(20, 20, 29, 29), kind='cell')))
     result = converted('geojson', source)
     assert same_cells(result.cells()['a.png'], [(1, 0, mask(3, 3, 6, 6)), (1, 0, mask(20, 20, 29, 29))])
-    assert '1 cells have a nucleus: its outline is taken' in result.printed
+    assert '1 cells have a nucleus: its outline is used' in result.printed
     conversion = convert(Geojson(source, nuclei=False), tmp_path / 'whole', workers=1)
     assert conversion.records['a.png'].instances[1].areas.tolist() == [64, 81]
 
@@ -218,7 +218,7 @@ def test_what_is_left_out_is_counted(write, source, converted, same_cells):
         '1 objects have no outline',
         '2 objects are tiles or TMA cores',
         '1 objects are of a class that QuPath ignores',
-        '1 cells are there twice',
+        '1 cells appear twice',
     ):
         assert f'warning: {line}' in result.printed
 
@@ -231,7 +231,7 @@ def test_regions_in_which_cells_were_looked_for(write, source, converted):
     write(collection(*regions, *cells, *others))
     result = converted('geojson', source)
     assert sorted(cell.category for cell in result.cells()['a.png']) == [1, 1, 2, 2, 2]
-    assert '2 annotations hold other objects' in result.printed
+    assert '2 annotations contain other objects' in result.printed
 
 
 # ---- which belongs to which -----------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
     result = converted('geojson', source, out='first')
     assert result.files() == ['a.png']
     assert 'warning: 1 images have no annotations and are left out: b.png' in result.printed
-    assert 'warning: 1 json files are called after no image and are passed over: notes.json' in result.printed
+    assert 'warning: 1 json files are not named after an image and are skipped: notes.json' in result.printed
     write(collection(), 'c.geojson')
     assert 'c.geojson: has no image' in refused('geojson', source)
     (source / 'c.geojson').unlink()
@@ -313,12 +313,12 @@ def test_no_geojson(source, refused):
         ('text', 'is not GeoJSON'),
         ({'type': 'FeatureCollection'}, 'is not GeoJSON'),
         (collection({'type': 'Sphere'}), 'is not GeoJSON'),
-        (collection(feature(box(1, 1, float('nan'), 5))), 'object 1 with a coordinate that is no pixel'),
-        (collection(feature(box(1, 1, 1e300, 5))), 'object 1 with a coordinate that is no pixel'),
-        (collection(feature(box(1, 1, 10**400, 5))), 'object 1 with an outline that is no list of points'),
-        (collection(feature([['1', '2'], ['3', '4']])), 'object 1 with an outline that is no list of points'),
-        (collection(feature([[1, 2], [3]])), 'object 1 with an outline that is no list of points'),
-        (collection(feature(box(1, 1, 5, 5)), feature(3)), 'object 2 with an outline that is no list of points'),
+        (collection(feature(box(1, 1, float('nan'), 5))), 'object 1 with a coordinate that is not a pixel'),
+        (collection(feature(box(1, 1, 1e300, 5))), 'object 1 with a coordinate that is not a pixel'),
+        (collection(feature(box(1, 1, 10**400, 5))), 'object 1 with an outline that is not a list of points'),
+        (collection(feature([['1', '2'], ['3', '4']])), 'object 1 with an outline that is not a list of points'),
+        (collection(feature([[1, 2], [3]])), 'object 1 with an outline that is not a list of points'),
+        (collection(feature(box(1, 1, 5, 5)), feature(3)), 'object 2 with an outline that is not a list of points'),
         (collection(feature() | {'geometry': {'type': 'Polygon'}}), 'object 1 with the geometry'),
         (collection(feature() | {'geometry': {'type': 'Cube', 'coordinates': []}}), 'object 1 with the geometry'),
         (collection(feature(box(1, 1, 5, 5), of=5)), 'object 1 with the classification 5'),

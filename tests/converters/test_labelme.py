@@ -125,7 +125,7 @@ def test_what_is_left_out_is_counted(write, source, converted, same_cells):
     for line in (
         '3 shapes are points or lines',
         '1 shapes are labelled __ignore__',
-        '1 cells are there twice',
+        '1 cells appear twice',
         '1 shapes have flags, which are not read',
         '4 shapes have fewer points than they need',
     ):
@@ -168,7 +168,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
     (source / 'classes.json').write_text('["cell"]')
     result = converted('labelme', source, out='first')
     assert 'warning: 1 images have no annotations and are left out: b.png' in result.printed
-    assert 'warning: 1 json files are not of labelme and are passed over: classes.json' in result.printed
+    assert 'warning: 1 json files are not of labelme and are skipped: classes.json' in result.printed
     write(name='c.json', imagePath='c.png')
     assert "c.json: has no image ('c.png')" in refused('labelme', source)
     (source / 'c.json').unlink()
@@ -179,10 +179,10 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
 @pytest.mark.parametrize(
     ('shapes', 'more', 'words'),
     [
-        ([shape([[1, 1], [5, float('nan')], [3, 3]])], {}, 'shape 1 with a coordinate that is no pixel'),
-        ([shape([[1, 1], [5, 1e300], [3, 3]])], {}, 'shape 1 with a coordinate that is no pixel'),
-        ([shape([[1, 1], ['5', 5], [3, 3]])], {}, 'shape 1 with an outline that is no list of points'),
-        ([shape(None)], {}, 'shape 1 with an outline that is no list of points'),
+        ([shape([[1, 1], [5, float('nan')], [3, 3]])], {}, 'shape 1 with a coordinate that is not a pixel'),
+        ([shape([[1, 1], [5, 1e300], [3, 3]])], {}, 'shape 1 with a coordinate that is not a pixel'),
+        ([shape([[1, 1], ['5', 5], [3, 3]])], {}, 'shape 1 with an outline that is not a list of points'),
+        ([shape(None)], {}, 'shape 1 with an outline that is not a list of points'),
         ([shape([[1, 1]] * 3, 'rectangle')], {}, 'shape 1, a rectangle of 3 points'),
         ([shape([[1, 1]], 'star')], {}, "shape 1 of the type 'star'"),
         ([shape([[1, 1]], ['polygon'])], {}, 'shape 1 of the type'),

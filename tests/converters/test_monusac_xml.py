@@ -96,7 +96,7 @@ def test_ambiguous_regions_are_crowds(source, converted, same_cells):
 def test_crowds_alone_are_refused(source, refused):
     (source / f'{FIRST}.xml').write_text(annotations(Ambiguous=[SQUARE_BESIDE]))
     line = refused('monusac_xml', source)
-    assert 'source: holds 4 crowd regions and no cell: nothing is left to learn; annotate single cells' in line
+    assert 'source: holds 4 crowd regions and no cells: there is nothing to train on; annotate single cells' in line
 
 
 def test_regions_without_pixels_are_counted(source, converted):

@@ -94,7 +94,7 @@ def test_same_bytes_and_overwriting(source, converted, class_tiff, tool):
 def test_a_folder_that_is_not_ours_stays(source, tool, tmp_path):
     (tmp_path / 'out' / 'pixels').mkdir(parents=True)
     outcome = tool('convert', 'pannuke_npy', source, '--out', tmp_path / 'out', '--overwrite')
-    assert outcome.status == 2 and 'pixels: is not a folder that we wrote' in outcome.err
+    assert outcome.status == 2 and 'pixels: is not a folder that mmcell wrote' in outcome.err
     assert [path.name for path in (tmp_path / 'out').iterdir()] == ['pixels']
 
 

@@ -109,4 +109,4 @@ def test_the_cure_where_all_is_one_group():
     names = ['a_1', 'a_2', 'a_3']
     assert explain_empty_val(names, 0.9, 'a').endswith("--group-by '.*' splits them image by image")
     assert split_names(names, 0.9, group_by='.*')[1]
-    assert explain_empty_val(names, 0) == 'so --val-ratio 0 asks'
+    assert explain_empty_val(names, 0) == 'as --val-ratio 0 requests'

@@ -151,7 +151,7 @@ def test_an_image_that_changed_is_done_again(images, write, tmp_path, capsys):
     assert json.loads((out / 'images.json').read_text())['images'][0]['sha256'] == digest_file(images[0])
     cv2.imwrite(str(images[2]), np.full((*SIZE, 3), 220, np.uint8))
     write(out, 'x')
-    assert f'{out}: starting anew and removing what was found before\n' in capsys.readouterr().out
+    assert f'{out}: starting over and removing earlier results\n' in capsys.readouterr().out
     assert (tmp_path / 'done_x').read_text().split()[-IMAGES:] == ['1', '2', '3']
 
 
@@ -160,5 +160,5 @@ def test_another_call_says_what_differs(images, write, tmp_path, capsys):
     (tmp_path / 'out/notes.txt').touch()
     (tmp_path / 'out/overlays/own.png').touch()
     write(tmp_path / 'out', 'y')
-    assert capsys.readouterr().out.endswith('removing what was found before (other version)\n')
+    assert capsys.readouterr().out.endswith('removing earlier results (other version)\n')
     assert {path.name for path in (tmp_path / 'out').rglob('*.png')} == {'own.png', 'y1.png', 'y2.png', 'y3.png'}

@@ -75,7 +75,7 @@ def test_fetched_once_and_not_mixed_up(web, tmp_path, capsys):
     assert capsys.readouterr().err.count('fetching http') == 3
     assert [value(each) for each in (first, other, hashed)] == [0, 1, 2] and len(web.asked) == 3
     # A copy that nothing vouches for is named.
-    assert capsys.readouterr().err.count('; remove that to fetch it anew') == 2
+    assert capsys.readouterr().err.count('; remove that to download it again') == 2
     assert locate(hashed).parent == tmp_path / 'torch/hub/checkpoints'
 
 
@@ -88,7 +88,7 @@ def test_what_a_name_promises(web):
         locate(f'{web.address}/resnet50-11ad3fa6.pth')
     path = locate(address := web.save('r-HASH.pth', 1))
     path.write_bytes(path.read_bytes() + b'more')
-    with pytest.raises(InputError, match=f'{path}: is not the file .*remove it, and it is fetched anew'):
+    with pytest.raises(InputError, match=f'{path}: is not the file .*remove it, and it is downloaded again'):
         locate(address)
 
 

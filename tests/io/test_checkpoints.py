@@ -88,7 +88,7 @@ def test_a_member_of_an_ensemble_gets_all_its_weights(tmp_path):
     load_weights(model, tmp_path / 'a.pth')
     assert all(value.equal(fresh[name]) for name, value in model.state_dict().items())
     torch.save({name: value.to(torch.int8) for name, value in fresh.items()}, tmp_path / 'a.pth')
-    with pytest.raises(InputError, match=r'holds weight in torch\.int8, which are no weights'):
+    with pytest.raises(InputError, match=r'holds weight in torch\.int8, which are not weights'):
         load_weights(model, tmp_path / 'a.pth')
     torch.save({'weight': fresh['weight']}, tmp_path / 'a.pth')
     with pytest.raises(InputError, match='does not fit'):

@@ -62,7 +62,7 @@ def test_unknown_names(weights):
     for find in (find_config, find_weights):
         with pytest.raises(InputError) as error:
             find('conseb')
-        assert str(error.value) == 'conseb: is no model that comes with mmcell; choose from consep, nuclei'
+        assert str(error.value) == 'conseb: is not a model that comes with mmcell; choose from consep, nuclei'
     with pytest.raises(InputError, match=r'conseb: is neither a checkpoint file nor a model .* from consep, nuclei'):
         load_checkpoint('conseb')
 

@@ -31,7 +31,7 @@ def test_scored_images_that_are_trained_on(config, data, capfd):
     check_training(config)
     warning = (
         f'warning: {data}/annotations/val.json: 1 of its 1 images are among those that the config trains on '
-        f'({data}/annotations/trainval.json): one that saw them scores high\n'
+        f'({data}/annotations/trainval.json): scores on them are too high\n'
     )
     assert capfd.readouterr().err == warning
     config.train_cfg.val_begin = config.train_cfg.max_epochs + 1  # no scores, no warning

@@ -26,7 +26,7 @@ def test_healthy(blue, data, tool):
     assert re.fullmatch(
         r'train: 5 images, \d+ cells \(epithelial 10, lymphocyte 0, neutrophil \d, macrophage 0\)', train
     )
-    assert re.fullmatch(r'train: 2 to 4 cells an image, median \d', train_cells)
+    assert re.fullmatch(r'train: 2 to 4 cells per image, median \d', train_cells)
     # 2 x 2 x 4 + 2 x 1 = 10 and 3 x 6 = 18 pixels.
     assert re.fullmatch(
         r'train: smallest cell 10 px \(annotation \d+ of train/slide.*\), largest 18 px \(.*\), 0 under 10 px',

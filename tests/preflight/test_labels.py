@@ -79,4 +79,4 @@ def test_a_weight_for_each_class():
     step = {'type': 'RandomZoomCrop', 'size': 8, 'class_weights': [1, 2, 3, 4]}
     assert check(step, train_on(CONSEP)) == ([], [])
     (error,), _ = check(step, train_on({'a': 1, 'b': 2}))
-    assert 'class_weights has 4 entries for 2 classes: a, b; give one weight a class' in error
+    assert 'class_weights has 4 entries for 2 classes: a, b; give one weight per class' in error

@@ -71,7 +71,7 @@ def test_another_architecture(path, options, guess):
     (error,), warnings = check_weights(config, 'a.pth', weights(fresh(path, options)[1]), model)
     assert not warnings
     assert str(error).startswith(f'a.pth: does not fit the model of {CONFIG}: {guess}')
-    assert str(error).endswith('; give a checkpoint of this very config')
+    assert str(error).endswith('; give a checkpoint of this config')
 
 
 def test_a_plain_resnet(resnet50_checkpoint):
@@ -85,7 +85,9 @@ def test_fine_tuning_may_change_the_classes():
     config, model = fresh(CONFIG)
     other = weights(fresh(CONFIG, {'model.roi_head.bbox_head.num_classes': 2})[1])
     errors, (warning,) = check_weights(config, 'a.pth', other, model, strict=False)
-    assert not errors and warning.startswith('a.pth: 4 of ') and 'start anew: roi_head.bbox_head.fc_cls' in warning
+    assert (
+        not errors and warning.startswith('a.pth: 4 of ') and 'start from scratch: roi_head.bbox_head.fc_cls' in warning
+    )
     assert check_weights(config, 'a.pth', {'x': torch.zeros(1)}, model, strict=False)[0]
     (error,), _ = check_weights(config, 'a.pth', {'state_dict': {}}, model)
     assert str(error) == 'a.pth: holds no weights; take a checkpoint that training wrote'
@@ -205,7 +207,7 @@ def test_what_parts_start_from(tmp_path, resnet50_checkpoint):
     config = load_config(ROOT / 'configs/cell/mask_rcnn_cbam.py')
     config.model.backbone.init_cfg.checkpoint = str(resnet50_checkpoint)
     model = build_model(config)
-    assert check_initial_weights(model) == []  # CBAM's own weights start anew
+    assert check_initial_weights(model) == []  # CBAM's own weights start from scratch
     weights = {f'part.{name}': value for name, value in load_checkpoint(resnet50_checkpoint).items()}
     torch.save({'state_dict': weights}, tmp_path / 'a.pth')
     torch.save({'x': torch.zeros(1)}, tmp_path / 'b.pth')

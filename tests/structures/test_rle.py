@@ -123,9 +123,9 @@ def test_bytes_and_uncompressed_counts_are_read():
         ({'size': [4, 6], 'counts': 'd0'}, r'mask 0 has size \[4, 6\], the image has \[4, 5\]'),
         ({'size': [4, 5], 'counts': [5, 2]}, 'mask 0 has counts for 7 pixels, the image has 20'),
         ({'size': [4, 5], 'counts': ''}, 'mask 0 has counts for 0 pixels, the image has 20'),
-        ({'size': [4, 5], 'counts': '~~'}, 'no COCO run-length string'),
-        ({'size': [4, 5], 'counts': 'd'}, 'no COCO run-length string'),
-        ({'size': [4, 5], 'counts': 'ddddddddd0'}, 'no COCO run-length string'),
+        ({'size': [4, 5], 'counts': '~~'}, 'not a COCO run-length string'),
+        ({'size': [4, 5], 'counts': 'd'}, 'not a COCO run-length string'),
+        ({'size': [4, 5], 'counts': 'ddddddddd0'}, 'not a COCO run-length string'),
         ({'size': [4, 5], 'counts': 'OO'}, 'a mask has a negative count'),
     ],
 )

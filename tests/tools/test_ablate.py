@@ -96,7 +96,7 @@ def test_killed_and_called_again(data, configs, tmp_path):
 
     assert start(configs, work, log).wait() == 2
     said = log.read_text()
-    assert f'error: {work}/broken: did not get through' in said and 'Traceback' not in said
+    assert f'error: {work}/broken: failed to' in said and 'Traceback' not in said
     assert 'plain: done' in said and '=== plain' not in said
     assert finished == {path: path.stat().st_mtime_ns for path in (work / 'plain').rglob('*') if path.is_file()}
     before, after = trained_epochs(work / 'cbam')
@@ -133,7 +133,7 @@ def test_training_that_outlives_its_ablation(data, configs, tmp_path):
     process.kill()
     process.wait()
     assert start(configs[:1], work, log, *more).wait() == 0
-    assert 'a run is still going on in it' in log.read_text()
+    assert 'another run is active in this folder' in log.read_text()
     assert trained_epochs(work / 'plain') == [list(range(1, epochs + 1))]
     assert read_table(work / 'ablation.csv')['plain']['AP50']
 

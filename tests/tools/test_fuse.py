@@ -143,7 +143,7 @@ OTHER_SIZE = {'size': [12, 16], 'counts': [12 * 16]}
 BAD = {
     'no json': ('nonsense', 'is not valid JSON'),
     'no list': ({'images': []}, 'is not a list of results'),
-    'no result': ([1], 'result 0 is no object'),
+    'no result': ([1], 'result 0 is not an object'),
     'no mask': (
         [{key: value for key, value in draw_results(1)[0].items() if key != 'segmentation'}],
         'has no segmentation',

@@ -160,13 +160,13 @@ def test_broken_images_do_not_stop_the_others_and_are_made_up_for(source, checkp
     assert [image['id'] for image in images] == [2, 3, 4, 5] and images[0]['file_name'] == 'grey.png'
     pictures = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out/overlays').glob('*.png')}
     assert len(pictures) == 4
-    assert outcome.out.splitlines()[-1] == 'the same command tries again what could not be read, and nothing else'
+    assert outcome.out.splitlines()[-1] == 'run the same command again to retry only what could not be read'
     first = json.loads((tmp_path / 'out/results.json').read_text())
 
     # The image is there now, and the same command does it alone.
     (folder / 'aaa.png').write_bytes(whole)
     outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW)
-    assert outcome.status == 0 and f'{tmp_path / "out"}: going on with what an earlier call found' in outcome.out
+    assert outcome.status == 0 and f'{tmp_path / "out"}: continuing with the results of an earlier call' in outcome.out
     assert pictures.items() < {path: path.stat().st_mtime_ns for path in (tmp_path / 'out/overlays').glob('*')}.items()
     results = json.loads((tmp_path / 'out/results.json').read_text())
     assert [result for result in results if result['image_id'] != 1] == first
@@ -177,10 +177,10 @@ def test_broken_images_do_not_stop_the_others_and_are_made_up_for(source, checkp
 
     # Done, until something is another.
     outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW)
-    assert outcome.status == 0 and outcome.out.endswith('holds all that this call finds: nothing to do\n')
+    assert outcome.status == 0 and outcome.out.endswith('already holds all results of this call: nothing to do\n')
     outcome = tool('infer', CONFIG, checkpoint, folder, '--out', tmp_path / 'out', *FEW, '--score-thr', 0.3)
     assert outcome.status == 0
-    assert 'starting anew and removing what was found before (other score threshold)' in outcome.out
+    assert 'starting over and removing earlier results (other score threshold)' in outcome.out
 
 
 def test_only_broken_images(checkpoint, tmp_path, tool):
@@ -226,7 +226,7 @@ def test_model_by_name(source, tmp_path, tool, monkeypatch):
     monkeypatch.setattr('mmcell.io.shipped.read_sums', lambda: {'consep': '0' * 64})
     image = next((source / 'test_release').glob('*.tif'))
     outcome = tool('infer', '--model', 'conseb', image, '--out', tmp_path / 'out')
-    line = 'error: conseb: is no model that comes with mmcell; choose from consep\n'
+    line = 'error: conseb: is not a model that comes with mmcell; choose from consep\n'
     assert (outcome.status, outcome.err) == (2, line)
     for arguments in ((image,), (CONFIG, image), ('--model', 'consep')):
         outcome = tool('infer', *arguments, '--out', tmp_path / 'out')

@@ -72,7 +72,7 @@ def test_round_trip(tmp_path, monkeypatch, tool):
     outcome = tool(
         'convert', 'geojson', project, '--out', tmp_path / 'data', '--classes', *CLASSES, '--val-ratio', '0.4'
     )
-    assert outcome.status == 0 and '3 annotations hold other objects' in outcome.out
+    assert outcome.status == 0 and '3 annotations contain other objects' in outcome.out
     truth = json.loads((tmp_path / 'data/annotations/trainval.json').read_text())
     assert len(truth['annotations']) == drawn > 10
 

@@ -128,7 +128,7 @@ def interruptible(runner: Runner, arguments: Sequence[str]) -> Iterator[None]:
             raise hook.stop
         if not hook.saves:
             return  # a checkpoint is being written
-        print('ending after this step; a second signal ends at once', file=sys.stderr, flush=True)
+        print('stopping after this step; a second signal stops at once', file=sys.stderr, flush=True)
 
     before = [signal.signal(number, stop) for number in _SIGNALS]
     try:
@@ -148,8 +148,8 @@ def _describe(runner: Runner, arguments: Sequence[str], saved: int | None = None
         command += ['--work-dir', runner.work_dir]
     where = f'interrupted {_describe_progress(runner, saved)}'
     if checkpoint is None:
-        return f'{where}, with no checkpoint yet; begin again with: {command_line("train", *command)}'
-    return f'{where}; go on from {checkpoint.name} with: {command_line("train", *command, "--resume")}'
+        return f'{where}, with no checkpoint yet; start again with: {command_line("train", *command)}'
+    return f'{where}; continue from {checkpoint.name} with: {command_line("train", *command, "--resume")}'
 
 
 def _describe_progress(runner: Runner, saved: int | None) -> str:

@@ -130,7 +130,7 @@ def test_a_signal_ends_a_run_with_a_checkpoint_of_its_step(train, tmp_path, by_e
     assert stopped.value.status == 128 + number
     where = f'in epoch 2 of 3 after iteration {step - 2} of 3' if by_epoch else f'at iteration {step + 1} of 9'
     command = f'python tools/train.py config.py --amp --work-dir {tmp_path} --resume'
-    assert stopped.value.message == f'interrupted {where}; go on from interrupted.pth with: {command}'
+    assert stopped.value.message == f'interrupted {where}; continue from interrupted.pth with: {command}'
     assert find_checkpoint(tmp_path) == (tmp_path / 'interrupted.pth', [])
     resumed, again = train(2, 'interrupted.pth', **settings)
     train.assert_same(resumed, steps[step + 1 :])

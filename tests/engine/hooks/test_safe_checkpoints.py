@@ -151,7 +151,7 @@ def test_what_is_resumed(tmp_path):
     torch.save({}, tmp_path / 'epoch_1.pth')
     (tmp_path / 'epoch_2.pth').write_bytes(b'PK')
     (line,) = choose_checkpoint(config, 'auto')
-    assert line == f'{tmp_path / "epoch_2.pth"} is broken or cut off: passing over it'
+    assert line == f'{tmp_path / "epoch_2.pth"} is broken or cut off: skipping it'
     assert (config.resume, config.load_from) == (True, str(tmp_path / 'epoch_1.pth'))
     assert choose_checkpoint(config, 'mine.pth') == [] and config.load_from == 'mine.pth'
 
@@ -172,7 +172,7 @@ def test_a_signal_ends_a_training_with_a_word(build, tmp_path, handlers, number,
     with pytest.raises(Interrupted) as stop, interruptible(runner, arguments):
         runner.train()
     assert stop.value.status == status
-    assert stop.value.message == f'interrupted in epoch 3 of 4; go on from epoch_2.pth with: {command} --resume'
+    assert stop.value.message == f'interrupted in epoch 3 of 4; continue from epoch_2.pth with: {command} --resume'
     assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth']
     # A second signal would end the process at once.
     assert all(signal.getsignal(each) == signal.SIG_DFL for each in handlers)
@@ -181,7 +181,7 @@ def test_a_signal_ends_a_training_with_a_word(build, tmp_path, handlers, number,
 def test_a_signal_before_the_first_checkpoint(build, tmp_path, handlers):
     runner = build(Signal(signal.SIGINT, epoch=1))
     with (
-        pytest.raises(Interrupted, match='epoch 1 of 4, with no checkpoint yet; begin again'),
+        pytest.raises(Interrupted, match='epoch 1 of 4, with no checkpoint yet; start again'),
         interruptible(runner, ['c.py']),
     ):
         runner.train()
@@ -222,13 +222,13 @@ def test_a_checkpoint_that_is_being_written_is_written(build, tmp_path, handlers
     with pytest.raises(Interrupted) as stop, interruptible(runner, ['c.py']):
         runner.train()
     assert stop.value.status == 143 and (tmp_path / written).exists() and written in names(tmp_path)
-    assert f' of 3; go on from epoch_{epoch}.pth with' in stop.value.message
+    assert f' of 3; continue from epoch_{epoch}.pth with' in stop.value.message
 
 
 def test_what_is_there_when_the_run_ends_is_what_one_goes_on_from(build, tmp_path, handlers):
     """The first checkpoint is saved between the signal and the end."""
     runner = build(SignalWhileSaving(1, before=True), custom_hooks=[dict(type='ExactResumeHook')], epochs=3)
-    with pytest.raises(Interrupted, match=r'in epoch 1 of 3; go on from epoch_1\.pth with'):
+    with pytest.raises(Interrupted, match=r'in epoch 1 of 3; continue from epoch_1\.pth with'):
         with interruptible(runner, ['c.py']):
             runner.train()
     assert names(tmp_path) == ['epoch_1.pth']
