@@ -106,6 +106,8 @@ def as_rgb(
     bits = 1 if pixels.dtype == np.bool_ else bits or 8 * pixels.dtype.itemsize
     if bits != 8:
         highest = 2**bits - 1
+        if pixels.max() > highest:
+            raise InputError(where, f'holds numbers beyond the {bits} bits that it says it uses', 'save it again')
         levels = ((np.arange(highest + 1, dtype=np.uint32) * 255 + highest // 2) // highest).astype(np.uint8)
         pixels = levels[pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels]
     opaque, colour = True, pixels
@@ -148,7 +150,7 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
     # Ids are what is stored, whatever the file says about black and white, or about colours.
     with open_stored(path, MAX_PIXELS) as stored:
         if stored.lossy:
-            raise InputError(path, 'is compressed with loss, which changes ids', 'save label maps as PNG or TIFF')
+            raise InputError(path, 'may be compressed with loss, which changes ids', 'save label maps as PNG or TIFF')
         pixels = stored.read(0, 0, *stored.size[::-1])
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import struct
 from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +12,6 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Exif
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -26,6 +28,9 @@ RESTORE = 'restore it from its source'
 
 #: Readers of headers by the first bytes of a file. Not `PIL.Image.open`, which has a smaller limit of its own.
 PICTURES = {b'\x89PNG\r\n\x1a\n': PngImageFile, b'\xff\xd8\xff': JpegImageFile}
+
+#: Parts of a PNG, and those of them that may say how it is to be turned.
+_NOTES = (b'IHDR', b'eXIf', b'tEXt', b'zTXt', b'iTXt', b'IEND')
 
 #: How many bytes of pixels one byte of a PNG or JPEG can stand for at most, see :data:`mmcell.io.tiff.MAX_RATIOS`.
 _MAX_RATIO = 2**11
@@ -112,11 +117,16 @@ class Picture(Stored):
         self.lossy = self.kind == 'JPEG'
         header = read_header(path)
         with header:
-            exif = Exif()
-            exif.load(header.info.get('exif', b''))
             width, height = header.size
             if header.mode in ('CMYK', 'YCCK'):
                 raise InputError(path, f'stores colours as {header.mode}', 'save it as grey or RGB')
+            if getattr(header, 'is_animated', False):
+                raise InputError(path, 'holds several pictures', 'save one picture a file')
+            try:
+                # Not that of PngImageFile, which decodes the pixels.
+                exif = ImageFile.getexif(header if self.lossy else _read_notes(path))
+            except Exception as error:
+                raise unreadable(path, self.kind, error) from None
         super().__init__(path, (height, width), exif.get(0x112, 1))
         self._is_indexed = header.mode in ('P', '1')
         channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[start[25]] if self.kind == 'PNG' else 3
@@ -143,6 +153,22 @@ class Picture(Stored):
         import imagecodecs
 
         return (imagecodecs.png_decode if self.kind == 'PNG' else imagecodecs.jpeg8_decode)(read_bytes(self.path))
+
+
+def _read_notes(path: Path) -> ImageFile:
+    """A PNG without its pixels: what stands behind them, where headers end, is read as well."""
+    notes = io.BytesIO()
+    with path.open('rb') as file:
+        notes.write(file.read(8))
+        name = b''
+        while name != b'IEND' and len(start := file.read(8)) == 8:
+            length, name = struct.unpack('>I4s', start)
+            if name in _NOTES:
+                notes.write(start + file.read(length + 4))
+            else:
+                file.seek(length + 4, os.SEEK_CUR)
+    notes.seek(0)
+    return PngImageFile(notes)
 
 
 def read_header(path: Path) -> ImageFile:

@@ -93,8 +93,8 @@ class TiffPixels(Stored):
             sizes = [(each.imagelength, each.imagewidth) for each in pages]
             self.levels = [size[::-1] if self._across else size for size in sizes]
             self.mpp = _microns_per_pixel(path, pages[0])
-            self.bits = page.bitspersample
-            self.lossy = page.compression in _PHOTOGRAPHIC
+            self.bits = _used_bits(page, pages[0].description)
+            self.lossy = page.compression in _OWN_HEADERS
             self.white_is_zero = page.photometric == 0
             self.alpha = _alpha(path, page)
             if page.photometric == _PALETTE:
@@ -198,6 +198,13 @@ def _microns_per_pixel(path: Path, page: tifffile.TiffPage) -> float | None:
         if unit and min(page.resolution) > 0:
             across, down = (unit / number for number in page.resolution)
     return square_mpp(path, across, down)
+
+
+def _used_bits(page: tifffile.TiffPage, text: str) -> int:
+    """Bits of a channel, of which OME-XML may say that only the lower ones are used: 12 of 16, as cameras give."""
+    found = re.search(r'<(?:\w+:)?Pixels\b[^>]*\bSignificantBits="(\d{1,2})"', text[: 2**20])
+    used = int(found[1]) if found else 0
+    return used if 0 < used < page.bitspersample else page.bitspersample
 
 
 def _ome_size(element: str, axis: str) -> float:

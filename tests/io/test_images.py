@@ -169,6 +169,39 @@ def test_orientation_of_jpeg(tmp_path):
     assert image.shape == (16, 16, 3) and image[:, :8].min() > 190 and image[:, 8:].max() < 10
 
 
+def chunk(name, data):
+    return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
+
+@pytest.mark.parametrize('kind', ['eXIf', 'profile', 'XMP'])
+@pytest.mark.parametrize('behind', [False, True])
+def test_orientation_of_png_wherever_it_says_so(tmp_path, kind, behind):
+    """exiftool writes behind the pixels, ImageMagick a profile in hexadecimal digits."""
+    pixels = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    if kind == 'eXIf':
+        note = chunk(b'eXIf', exif.tobytes().removeprefix(b'Exif\0\0'))
+    elif kind == 'profile':
+        data = exif.tobytes()
+        text = f'\nexif\n{len(data):8d}\n{data.hex()}\n'.encode()
+        note = chunk(b'zTXt', b'Raw profile type exif\0\0' + zlib.compress(text))
+    else:
+        note = chunk(b'iTXt', b'XML:com.adobe.xmp\0\0\0\0\0<rdf:Description tiff:Orientation="6"/>')
+    data = imagecodecs.png_encode(pixels)
+    at = len(data) - 12 if behind else 33
+    (tmp_path / 'a.png').write_bytes(data[:at] + note + data[at:])
+    assert read_size(tmp_path / 'a.png') == (17, 12)
+    assert np.array_equal(read_image(tmp_path / 'a.png'), turned(pixels, 6))
+
+
+def test_a_png_of_several_pictures_is_refused(tmp_path):
+    frames = [Image.fromarray(RNG.integers(0, 256, (9, 7, 3), dtype=np.uint8)) for _ in range(2)]
+    frames[0].save(tmp_path / 'a.png', save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match='several pictures'):
+        read_image(tmp_path / 'a.png')
+
+
 @pytest.mark.parametrize('kind', ['png', 'tif'])
 def test_palettes(tmp_path, kind):
     ids = RNG.integers(0, 20, (9, 7), dtype=np.uint8)
@@ -185,6 +218,20 @@ def test_transparency_of_a_palette_is_alpha(tmp_path):
     picture.putpalette([10, 20, 30, 40, 50, 60])
     picture.save(tmp_path / 'a.png', transparency=b'\x00\xff')
     assert read_image(tmp_path / 'a.png').tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+
+def test_bits_that_ome_says_are_used(tmp_path):
+    pixels = RNG.integers(0, 2**12, (9, 7, 3), dtype=np.uint16)
+    path, options = tmp_path / 'a.ome.tif', dict(photometric='rgb', metadata={'SignificantBits': 12})
+    tifffile.imwrite(path, pixels, **options)
+    expected = np.floor(pixels * (255 / 4095) + 0.5)
+    assert np.array_equal(read_image(path), expected)
+    with Slide(path) as slide:
+        assert np.array_equal(slide.read(2, 1, 4, 5), expected[1:6, 2:6])
+    pixels[0, 0, 0] = 2**12
+    tifffile.imwrite(path, pixels, **options)
+    with pytest.raises(InputError, match='beyond the 12 bits'):
+        read_image(path)
 
 
 @pytest.mark.parametrize('bits', [4, 10, 12])
