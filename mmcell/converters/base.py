@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mmcell import list_modules
 from mmcell.errors import InputError
-from mmcell.io.images import read_image_and_opacity
+from mmcell.io.images import read_image_and_opacity, say_turned
 from mmcell.structures.rle import Instances, Runs
 
 #: Every source layout, by the name that `tools/convert.py` takes.
@@ -67,6 +67,7 @@ class ImageRecord:
         crowds: Per category id, its crowd regions: neither cell nor background, ignored in training and scoring.
         empty: Number of annotations that hold no pixel and were left out.
         pieces: In how many connected pieces each cell is, (N,); counted by the converter, for every layout.
+        dark: Whether no pixel is brighter than 12 bits are where 16 are due.
         notes: What else was left out or changed, in words that follow a number in the summary, and how often.
     """
 
@@ -79,6 +80,7 @@ class ImageRecord:
     crowds: dict[int, Instances] = field(default_factory=dict)
     empty: int = 0
     pieces: NDArray[np.int64] | None = None
+    dark: bool = False
     notes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -173,8 +175,9 @@ class Layout(ABC):
     def _record(self, name: str, image: Path, instances: dict[int, Instances], mask: NDArray[np.bool_]) -> ImageRecord:
         """Read the image of a record and measure its colours under `mask`, shape (H, W)."""
         pixels, opaque = read_image_and_opacity(image)
+        blueness = measure_blueness(pixels, mask)
         return ImageRecord(
-            name, self._relative(image), pixels.shape[:2], instances, opaque, measure_blueness(pixels, mask)
+            name, self._relative(image), pixels.shape[:2], instances, opaque, blueness, dark=is_dark(pixels)
         )
 
     def _record_of_runs(
@@ -207,6 +210,7 @@ class Layout(ABC):
             measure_blueness(pixels, mask.T),
             regions,
             empty_cells + empty_regions,
+            dark=is_dark(pixels),
         )
 
     def _refuse_names(self, counts: Sequence[int]) -> NoReturn:
@@ -219,6 +223,11 @@ class Layout(ABC):
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.source).as_posix()
+
+
+def is_dark(pixels: NDArray[np.uint8]) -> bool:
+    """Whether an image, (H, W, 3), is nearly black, as one of 12 bits is that says it has 16."""
+    return int(pixels.max()) <= 16
 
 
 def measure_blueness(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> float:
@@ -234,11 +243,9 @@ def check_same_size(path: Path, size: tuple[int, int], image: Path, image_size: 
         InputError: If not.
     """
     if tuple(size) != tuple(image_size):
-        raise InputError(
-            path,
-            f'is {size[1]} x {size[0]}, but {image.name} is {image_size[1]} x {image_size[0]}',
-            'export the mask again at the size of the image',
-        )
+        problem = f'is {size[1]} x {size[0]}, but {image.name} is {image_size[1]} x {image_size[0]}'
+        problem += say_turned(size, image_size)
+        raise InputError(path, problem, 'export the mask again at the size of the image')
 
 
 def to_label_map(where: str | Path, values: NDArray) -> NDArray[np.int32]:

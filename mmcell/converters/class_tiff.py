@@ -12,7 +12,7 @@ from mmcell.converters.base import LAYOUTS, ImageRecord, Layout, TestImage, chec
 from mmcell.converters.listing import IMAGE_SUFFIXES, files_in, find_files, folders_in
 from mmcell.errors import InputError, raise_all
 from mmcell.io.files import read_json
-from mmcell.io.images import read_label_map, read_size
+from mmcell.io.images import read_label_map, read_size, say_turned
 from mmcell.io.limits import MAX_ID
 from mmcell.structures.rle import encode_label_map
 
@@ -94,6 +94,7 @@ class ClassTiff(Layout):
             path = self.source / image.file_name
             if path.name in found and (size := read_size(path)) != image.size:
                 problem = f'is {size[1]} x {size[0]}, but {listing.name} says {image.size[1]} x {image.size[0]}'
+                problem += say_turned(size, image.size)
                 errors.append(InputError(path, problem, 'restore the file or fix the entry'))
         raise_all(errors)
         return sorted(images, key=lambda image: image.id)

@@ -18,7 +18,7 @@ from mmcell.converters.labelme import is_labelme
 from mmcell.converters.listing import files_in, folders_in
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import read_json, relative_name
-from mmcell.io.images import read_size
+from mmcell.io.images import read_size, say_turned
 from mmcell.structures.rle import Runs, decode
 
 #: `train.json`, `instances_val2017.json`, `test_images.json`, `instances_Validation.json`; but `trainval.json` is none
@@ -311,4 +311,5 @@ def _check_size(image: _Image, file: Path) -> None:
     height, width = read_size(file)
     if (height, width) != image.size:
         problem = f'says that {image.file_name} is {image.size[1]} x {image.size[0]}, but it is {width} x {height}'
+        problem += say_turned((height, width), image.size)
         raise InputError(image.json, problem, 'restore the image or fix the entry')

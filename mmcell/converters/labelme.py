@@ -20,7 +20,7 @@ from mmcell.converters.drawn import DrawnLayout, leaves_image, to_points
 from mmcell.converters.listing import few, find_files, find_images
 from mmcell.errors import InputError, raise_all, show
 from mmcell.io.files import read_json
-from mmcell.io.images import read_size
+from mmcell.io.images import read_size, say_turned
 from mmcell.structures.fill import fill_circle, fill_polygons, unite
 from mmcell.structures.rle import Runs, find_box_runs
 
@@ -85,6 +85,7 @@ class Labelme(DrawnLayout):
             problem = (
                 f'was drawn on {show(width)} x {show(height)} pixels, but {image.name:.60} has {size[1]} x {size[0]}'
             )
+            problem += say_turned(size, (height, width))
             raise InputError(path, problem, 'restore the image that it was drawn on')
         shapes = list(_shapes(path, content, notes))
         # The first shape of each cell.

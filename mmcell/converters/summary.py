@@ -115,6 +115,8 @@ def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
     transparent = sum(not record.opaque for record in records)
     if transparent:
         warnings.append(f'{transparent} images have an alpha channel that is not opaque; it is composed on white')
+    if dark := sum(record.dark for record in records):
+        warnings.append(f'{dark} images are nearly black, as 12 bits are that are stored in 16: scale them to all 16')
     return [*warnings, *_pieces(records), *_parts_without(conversion)]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,6 +133,12 @@ def read_size(path: str | Path) -> tuple[int, int]:
     """
     with open_stored(path, MAX_MASK_PIXELS) as stored:
         return stored.size
+
+
+def say_turned(size: Sequence[Any], other: Sequence[Any]) -> str:
+    """A word on two sizes that differ by a quarter turn, for the end of a problem; empty for others."""
+    swapped = tuple(size) == tuple(other)[::-1] != tuple(other)
+    return ', turned by a quarter as an EXIF orientation says' if swapped else ''
 
 
 def read_label_map(path: str | Path) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmcell.errors import InputError
-from mmcell.io.images import read_size
+from mmcell.io.images import read_size, say_turned
 
 #: Threads wait for disks, of which network file systems need many; parsing a header takes under a millisecond.
 _THREADS = 16
@@ -57,7 +57,7 @@ def check_images(
         path, found, said = wrong[0]
         problem = (
             f'has the wrong size for {len(wrong)} of {len(images)} images, first {path}: {found[1]} x {found[0]} '
-            f'pixels, not {said[1]} x {said[0]}'
+            f'pixels, not {said[1]} x {said[0]}{say_turned(found, said)}'
         )
         errors.insert(0, InputError(ann_file, problem, 'restore the images, or convert the data again'))
     if missing:

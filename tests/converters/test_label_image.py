@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 RNG = np.random.default_rng(0)
 
@@ -158,6 +159,16 @@ def test_a_single_cell_in_every_image(tmp_path, converted):
         write(tmp_path / f'source/{index}_masks.png', np.pad(np.full((14, 14), 255, np.uint8), 3))
     printed = converted('label_image', tmp_path / 'source').printed
     assert 'each of 3 images holds a single cell; if masks hold foreground' in printed
+
+
+def test_a_mask_that_lies_otherwise_than_its_image_is_shown(tmp_path, refused):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    (tmp_path / 'source').mkdir()
+    Image.fromarray(RNG.integers(0, 256, (24, 25, 3), dtype=np.uint8)).save(tmp_path / 'source/a.jpg', exif=exif)
+    write(tmp_path / 'source/a_masks.png', plane(1).astype(np.uint8))
+    error = refused('label_image', tmp_path / 'source')
+    assert 'a_masks.png: is 25 x 24, but a.jpg is 24 x 25, turned by a quarter as an EXIF orientation says' in error
 
 
 @pytest.mark.parametrize('kind', ['jpg', 'jpeg', 'jpeg2000'])

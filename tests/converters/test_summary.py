@@ -44,6 +44,14 @@ def test_swapped_colours(summary, class_tiff, red, blue, order, warns):
     assert any('look swapped' in line for line in summary('--channel-order', order)) == warns
 
 
+def test_twelve_bits_in_sixteen(summary, class_tiff):
+    path = class_tiff / 'train' / 'slide0_crop0' / 'image.tif'
+    image = tifffile.imread(path).astype(np.uint16)
+    for factor, warns in ((257, False), (16, True)):
+        tifffile.imwrite(path, image * factor, photometric='rgb')
+        assert any('1 images are nearly black' in line for line in summary('--overwrite')) == warns
+
+
 def test_small_cells(summary, class_tiff):
     path = class_tiff / 'train' / 'slide0_crop0' / 'class1.tif'
     plane = tifffile.imread(path)
