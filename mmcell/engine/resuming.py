@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import INF
+from mmengine.registry import PARAM_SCHEDULERS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -110,6 +112,30 @@ def _find_broken(content: Mapping[str, Any]) -> str:
     return ''
 
 
+def check_tensors(path: str | Path, content: Mapping[str, Any], model: nn.Module) -> list[InputError]:
+    """Refuse an average of the weights, or gradients that wait, that are not of the model's shapes.
+
+    Args:
+        path: The checkpoint, for errors.
+        content: Its content.
+        model: The model; its weights may be without memory.
+    """
+    average, gradients = (_shapes(content.get(name, {})) for name in ('ema_state_dict', 'gradients'))
+    weights = {f'module.{name}': shape for name, shape in _shapes(model.state_dict()).items()}
+    parameters = _shapes(dict(model.named_parameters()))
+    wrong = [str(name) for name, _ in average.items() ^ {'steps': (), **weights}.items()] if average else []
+    # Those of other names stay where they are.
+    wrong += [name for name, shape in gradients.items() if parameters.get(name, shape) != shape]
+    if not wrong:
+        return []
+    problem = f'holds an average of the weights, or gradients, of another model: {show(min(wrong))} does not fit'
+    return [InputError(path, problem, f'start from its weights instead: --cfg-options load_from={path}')]
+
+
+def _shapes(values: Mapping[Any, Any]) -> dict[Any, tuple[int, ...] | None]:
+    return {name: tuple(value.shape) if torch.is_tensor(value) else None for name, value in values.items()}
+
+
 def check_optimizer(
     config: Config, path: str | Path, content: Mapping[str, Any], model: nn.Module
 ) -> tuple[list[InputError], list[str]]:
@@ -164,6 +190,8 @@ def _find_broken_state(optimizer: Optimizer, state: Mapping[str, Any]) -> str:
     for group, ours in zip(state['param_groups'], own):
         for key, value in ours.items():
             if key in group and key not in ('params', 'param_names') and not _is_alike(group[key], value):
+                return f'{key} is {show(group[key])}'
+            if key == 'lr' and group.get(key, 0) < 0:
                 return f'{key} is {show(group[key])}'
             if key in ('capturable', 'differentiable') and group.get(key) and not value:
                 return f'{key} is {show(group[key])}, which the config does not say'
@@ -265,27 +293,54 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def check_schedules(config: Config, path: str | Path, content: Mapping[str, Any]) -> list[InputError]:
-    """Refuse the state of more or fewer schedulers than the config has, before these are built.
+def check_schedules(config: Config, path: str | Path, content: Mapping[str, Any], model: nn.Module) -> list[InputError]:
+    """Refuse a state of the schedule that the config's schedulers cannot go on from, before a run is built.
 
     Args:
         config: The config.
         path: The checkpoint, for errors.
         content: Its content.
+        model: The model; its weights may be without memory.
     """
     own, saved = config.get('param_scheduler'), content.get('param_schedulers')
     own = [own] if isinstance(own, Mapping) and 'type' in own else own
-    if saved is None or not isinstance(own, list):  # there may be some for each of several optimizers
+    wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
+    # There may be some for each of several optimizers.
+    if saved is None or not isinstance(own, list) or not isinstance(wrapper, OptimWrapper):
         return []
-    return _compare_counts(path, len(own), saved)
+    # The kinds of what they hold depend neither on the length of an epoch nor on that of the training.
+    given = dict(optimizer=wrapper, epoch_length=1)
+    schedulers = [PARAM_SCHEDULERS.build({'end': INF, **copy.deepcopy(each)}, default_args=given) for each in own]
+    if errors := compare_schedules(path, schedulers, saved)[0]:
+        return errors
+    for scheduler, state in zip(schedulers, saved, strict=True):
+        if broken := _try_schedule(scheduler, state):
+            problem = f'has a broken state of {type(scheduler).__name__}: {broken}'
+            return [InputError(path, problem, _schedule_cure(path))]
+    return []
+
+
+def _try_schedule(scheduler: _ParamScheduler, state: Mapping[str, Any]) -> str:
+    """What goes wrong in a step of a scheduler from a state; empty if nothing does."""
+    try:
+        scheduler.load_state_dict(copy.deepcopy(dict(state)))
+        scheduler.step()
+        values = scheduler.get_last_value()
+    except Exception as error:  # whatever a scheduler raises
+        return f'no step follows from it ({type(error).__name__}: {show(str(error))})'
+    wrong = [value for value in values if not 0 <= value < _ENDLESS]
+    return f'its next {scheduler.param_name} is {show(wrong[0])}' if wrong else ''
+
+
+def _schedule_cure(path: str | Path) -> str:
+    return f'resume with the param_scheduler that it was trained with, or start from it: load_from={path}'
 
 
 def _compare_counts(path: str | Path, own: int, saved: Any) -> list[InputError]:
     if isinstance(saved, (list, tuple)) and len(saved) == own and all(isinstance(each, Mapping) for each in saved):
         return []
     count = len(saved) if isinstance(saved, (list, tuple)) else 'another kind of'
-    cure = f'resume with the param_scheduler that it was trained with, or start from it: load_from={path}'
-    return [InputError(path, f'has the state of {count} schedulers, the config {own}', cure)]
+    return [InputError(path, f'has the state of {count} schedulers, the config {own}', _schedule_cure(path))]
 
 
 def compare_schedules(
@@ -304,7 +359,7 @@ def compare_schedules(
     """
     if saved is None:
         return [], [f'{path}: has no state of the schedule: the rate begins anew']
-    cure = f'resume with the param_scheduler that it was trained with, or start from it: load_from={path}'
+    cure = _schedule_cure(path)
     if errors := _compare_counts(path, len(own), saved):
         return errors, []
     lines = []

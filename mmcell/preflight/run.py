@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import find_latest_checkpoint
 
 from mmcell.config import blame
-from mmcell.engine.resuming import check_optimizer, check_schedules, check_state
+from mmcell.engine.resuming import check_optimizer, check_schedules, check_state, check_tensors
 from mmcell.engine.weights import check_recorded_classes, check_recorded_fold, check_weights, skip_pretrained
 from mmcell.errors import InputError, raise_all
 from mmcell.io.checkpoints import check_values, load_checkpoint
@@ -186,12 +186,13 @@ def _check_model(report: _Report, config: Config, splits: Sequence[Split]) -> An
 
 def _check_start(report: _Report, config: Config, path: str, model: Any, content: dict[str, Any]) -> None:
     """What a training takes from a checkpoint beside the weights, and what it then need not have."""
-    errors = [*check_state(path, content), *check_schedules(config, path, content)] if config.get('resume') else []
+    errors = check_state(path, content) if config.get('resume') else []
     report.errors += errors
     if model is None:
         return
     skip_pretrained(model, content)
     if config.get('resume') and not errors:
+        report.errors += [*check_tensors(path, content, model), *check_schedules(config, path, content, model)]
         report.add(check_optimizer(config, path, content, model))
 
 

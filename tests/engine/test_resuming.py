@@ -10,13 +10,14 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.optim.scheduler import CosineAnnealingLR, LinearLR, MultiStepLR
+from mmengine.optim.scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, ReduceOnPlateauLR
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 import mmcell  # noqa: F401  registers
 from mmcell.engine.hooks.resume_notes import ResumeNotesHook
-from mmcell.engine.resuming import check_optimizer, check_state, compare_schedules
+from mmcell.engine.resuming import check_optimizer, check_schedules, check_state, check_tensors, compare_schedules
 from mmcell.engine.schedule import WarmupCosineLR, warmup_cosine
 from mmcell.errors import InputError
 
@@ -138,7 +139,7 @@ def test_settings_that_the_state_overrules():
 
 def schedule(kind: type, steps: int = 0, **settings):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    made = kind(optimizer, by_epoch=False, **settings)
+    made = kind(optimizer, **{'by_epoch': kind is ReduceOnPlateauLR, **settings})
     for _ in range(steps):
         optimizer.step()
         made.step()
@@ -183,6 +184,56 @@ def test_other_schedulers_are_refused(saved):
     (error,), _ = compare_schedules('a.pth', [schedule(CosineAnnealingLR, T_max=8)], saved)
     assert str(error).startswith('a.pth: has the state of ') and 'load_from=a.pth' in str(error)
     assert 'no state of the schedule' in compare_schedules('a.pth', [], None)[1][0]
+
+
+def try_schedule(kind: type, saved: list) -> list[InputError]:
+    """What the checks say of it; they know neither the length of the training nor that of an epoch."""
+    own = dict(type=kind.__name__)
+    if kind is not ReduceOnPlateauLR:
+        own |= dict(by_epoch=True, convert_to_iter_based=True)
+    config = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)), param_scheduler=[own]))
+    with torch.device('meta'):
+        model = torch.nn.Linear(2, 1)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return check_schedules(config, 'a.pth', {'param_schedulers': saved}, model)
+
+
+@pytest.mark.parametrize(
+    ('change', 'problem'),
+    [
+        ({'base_values': 'x'}, "base_values is 'x'"),
+        ({'_last_value': [0.1, 0.2]}, '_last_value is [0.1, 0.2]'),
+        ({'_global_step': -6}, 'its next lr is -'),
+        ({'by_epoch': torch.zeros(2)}, 'by_epoch is tensor'),
+        ({'end': None}, 'end is None'),
+    ],
+)
+def test_a_schedule_is_tried_before_a_run(change, problem):
+    state = schedule(WarmupCosineLR, 3, end=8).state_dict()
+    assert try_schedule(WarmupCosineLR, [state]) == []
+    (error,) = try_schedule(WarmupCosineLR, [state | change])
+    assert f'a broken state of WarmupCosineLR: {problem}' in str(error) and 'load_from=a.pth' in str(error)
+
+
+@pytest.mark.parametrize('kind', [LinearLR, CosineAnnealingLR, ReduceOnPlateauLR])
+def test_any_schedule_is_tried_before_a_run(kind):
+    assert try_schedule(kind, [schedule(kind, 3).state_dict()]) == []
+    (error,) = try_schedule(kind, [schedule(MultiStepLR, milestones=[2]).state_dict()])
+    assert f'another scheduler than {kind.__name__}' in str(error)
+
+
+@pytest.mark.parametrize('part', ['ema_state_dict', 'gradients'])
+def test_averages_and_gradients_are_of_the_model(part):
+    with torch.device('meta'):
+        model = torch.nn.Linear(2, 1)
+    start = {'ema_state_dict': 'module.', 'gradients': ''}[part]
+    sound = {f'{start}weight': torch.zeros(1, 2), f'{start}bias': torch.zeros(1)}
+    if part == 'ema_state_dict':
+        sound['steps'] = torch.tensor(3)
+    assert check_tensors('a.pth', {part: sound}, model) == check_tensors('a.pth', {}, model) == []
+    for wrong in (torch.zeros(2, 1), 'x', None):
+        (error,) = check_tensors('a.pth', {part: sound | {f'{start}weight': wrong}}, model)
+        assert f"'{start}weight' does not fit" in str(error) and 'load_from=a.pth' in str(error)
 
 
 class Line(BaseModel):

@@ -533,12 +533,8 @@ def test_flipped_bytes(fuzz, mutate, place, tmp_path):
     fuzz('checkpoints with flipped bytes', 400, case)
 
 
-#: Of 150 cases 10 are refused only once the run is built, when its folder is there.
-LATE = pytest.mark.xfail(reason='values within the state of a schedule are not looked at before a run')
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize('use', (infer, pytest.param(resume, marks=LATE)), ids=['infer', 'resume'])
+@pytest.mark.parametrize('use', (infer, resume), ids=lambda use: use.__name__)
 def test_damaged_content(fuzz, place, sound, use):
     def case(rng: np.random.Generator, work: Path) -> None:
         content = copy_of(sound)
