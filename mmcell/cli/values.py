@@ -107,10 +107,19 @@ def key_value(text: str) -> str:
 
 
 def options_action() -> type[argparse.Action]:
-    """MMEngine's `KEY=VALUE`, for `action=`."""
+    """MMEngine's `KEY=VALUE`, for `action=`; texts keep their spaces, and in quotes their commas: paths have both."""
     from mmengine.config import DictAction
 
     class Options(DictAction):
+        @staticmethod
+        def _parse_iterable(val: str) -> Any:
+            quoted = len(val) > 1 and val[0] == val[-1] and val[0] in '\'"'
+            text = val[1:-1] if quoted else val
+            value = DictAction._parse_iterable(val)
+            if text[:1] + text[-1:] in ('[]', '()') or (',' in text and not quoted):
+                return value
+            return text if isinstance(value, (str, list)) else value
+
         def __call__(
             self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str], *rest: Any
         ) -> None:

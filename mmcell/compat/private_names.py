@@ -28,6 +28,7 @@ PRIVATE_NAMES = (
     PrivateName('mmengine.registry.Registry', '_imported', 'one that has looked already will not look again'),
     PrivateName('mmengine.logging.logger', '_get_rank', 'imports torch, which takes seconds, to log a line'),
     PrivateName('mmengine.logging.logger', '_get_device_id', 'imports torch, which takes seconds, to log a line'),
+    PrivateName('mmengine.config.DictAction', '_parse_iterable', 'takes the spaces and commas out of paths'),
     PrivateName('mmengine.optim.scheduler', '_ParamScheduler', 'every scheduler is derived from it'),
     PrivateName('mmengine.optim.scheduler._ParamScheduler', '_get_value', 'a scheduler says its value there'),
     PrivateName('mmengine.optim.scheduler._ParamScheduler', '_global_step', 'how far it is, behind its end as well'),
