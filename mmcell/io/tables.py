@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-#: What a spreadsheet takes for the beginning of a formula, or skips before one.
-_FORMULA = ('=', '+', '-', '@', '\t', '\r', '\n')
+#: What a spreadsheet takes for the beginning of a formula, or skips before one; the last four are of full width.
+_FORMULA = ('=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠')
 
 
 def safe_row(values: Iterable[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mmcell.io.tables import safe_row, to_csv
 
 
-@pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@A1', '\t=1', '\r=1', '\n=1'])
+@pytest.mark.parametrize('text', ['=1+1', '+1', '-1', '@A1', '\t=1', '\r=1', '\n=1', '＝1'])
 def test_formulas_become_texts(text):
     assert safe_row([text, f'a{text}', -1, None]) == [f"'{text}", f'a{text}', -1, None]
 
