@@ -156,9 +156,10 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             raise SystemExit(2) from None
         if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
             where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else 'the disk'
-            _report(
-                InputError(where, f'cannot be used ({error.strerror})', 'choose another place or make room').brief()
-            )
+            cure = 'choose another place or make room'
+            if error.filename is None and _is_full('/dev/shm'):  # Locks between processes lie there.
+                where, cure = '/dev/shm', 'start the container with --shm-size=8g or --ipc=host'
+            _report(InputError(where, f'cannot be used ({error.strerror})', cure).brief())
             raise SystemExit(2) from None
         if isinstance(error, ImportError) and not str(error.name).startswith('mmcell'):
             reason = ' '.join(str(error).split())[:200]
@@ -200,6 +201,13 @@ def _stopped_by_exception() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_full(folder: str) -> bool:
+    try:
+        return os.statvfs(folder).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _explain(error: RuntimeError) -> InputError | None:

@@ -8,6 +8,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +20,7 @@ from mmcell.converters import LAYOUTS, convert
 from mmcell.converters.class_tiff import ClassTiff
 from mmcell.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[2]
 KILLS, SEED = 40, int(os.environ.get('MMCELL_KILL_SEED', 0))
 
 
@@ -35,6 +38,18 @@ def test_a_worker_that_dies_is_named_with_its_image(class_tiff, tmp_path):
         convert(Deadly(class_tiff), tmp_path / 'out', workers=2)
     assert not (tmp_path / 'out').exists()
     assert [path.name for path in tmp_path.iterdir()] == ['source']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason='mounts a /dev/shm of its own')
+def test_shared_memory_that_is_full(class_tiff, tmp_path):
+    """As in a container of 64 MB; processes cannot make locks then."""
+    script = 'mount -t tmpfs -o size=4k tmpfs /dev/shm && { cat /dev/zero > /dev/shm/x; exec "$@"; }'
+    command = ['unshare', '--mount', 'sh', '-c', script, 'sh', sys.executable, ROOT / 'tools/convert.py', 'class_tiff']
+    command += [class_tiff, '--out', tmp_path / 'out', '--workers', '2']
+    outcome = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    assert outcome.returncode == 2 and not (tmp_path / 'out').exists()
+    assert outcome.stderr.splitlines()[-1].startswith('error: /dev/shm: cannot be used (No space left on device)')
 
 
 def test_other_things_in_the_folder_stay(class_tiff, tmp_path):
