@@ -160,7 +160,7 @@ def test_two_processes(case, tmp_path):
     processes = [
         subprocess.Popen(command, env={**environment, 'RANK': rank}, stdout=subprocess.PIPE, text=True) for rank in '01'
     ]
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    outputs = [process.communicate(timeout=3600)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     expected = run({'type': 'DenseCocoMetric', 'ann_file': path}, results)
     assert json.loads(outputs[0].splitlines()[-1]) == pytest.approx(expected, nan_ok=True)

@@ -26,6 +26,8 @@ from mmcell.io.checkpoints import load_checkpoint
 from mmcell.synthetic import write_class_tiff
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Seconds after which processes that wait for each other are given up. However crowded a machine is, they take less.
+HANGS = 3600
 #: Losses are means over what a process samples, so that they equal those of one process only where all sample as much:
 #: here all anchors and all proposals, of images of one size with as many cells each, and only true boxes are positive.
 #: Batch norm does not see the batch, and nothing is random but the order of the images.
@@ -132,7 +134,7 @@ def environment(folder, monkeypatch):
 
 def script(name: str, *arguments: object, **variables: str) -> subprocess.CompletedProcess:
     command = [str(argument) for argument in (ROOT / 'tools' / f'{name}.sh', *arguments)]
-    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True, timeout=HANGS)
 
 
 def errors(outcome: subprocess.CompletedProcess) -> list[str]:
@@ -256,7 +258,7 @@ def test_slides(folder, weights, tmp_path, tool):
     assert tool('infer', *arguments, '--out', tmp_path / 'one').status == 0
     command = [sys.executable, '-m', 'mmcell.cli.torchrun', '--nproc-per-node=2', ROOT / 'tools/infer.py', *arguments]
     command += ['--out', tmp_path / 'two', '--launcher', 'pytorch']
-    outcome = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    outcome = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=HANGS)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.count('wrote cells.parquet, cells.geojson') == 3
     one, two = (
