@@ -62,7 +62,7 @@ class Convert(Task):
 
 
 def encode_one_by_one(plane: NDArray[np.int32]) -> Instances:
-    """What a converter does that nobody has thought about: a bitmap of the image for each id."""
+    """The usual loop of a converter: a bitmap of the whole image for each id."""
     ids = np.unique(plane[plane > 0])
     rles: list[RLE] = []
     boxes, areas = [], []

@@ -20,7 +20,7 @@ _OTHERS = (Other('pycocotools'),)
 
 
 class Evaluate(Task):
-    """`evaluate_coco`, masks, at 1000 and 100 detections an image: faster-coco-eval beside pycocotools."""
+    """`evaluate_coco`, masks, at 1000 and 100 detections per image: faster-coco-eval beside pycocotools."""
 
     def run(self) -> CocoScores:
         """Evaluate."""

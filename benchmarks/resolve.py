@@ -3,7 +3,7 @@
     python -m benchmarks.resolve RESULTS TRUTH [RESULTS TRUTH ...] [--all]
 
 Each pair is a results file and the annotation file of its images, such as the val images of a fold; all are scored as
-one set. Every way is shown at the threshold of its own highest PQ on these very images; --all shows all thresholds.
+one set. Every way is shown at the threshold of its own highest PQ on these same images; --all shows all thresholds.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def compare_ways(
     candidates: Sequence[Mapping[str, Any]] | None = None,
     grid: Sequence[float] = THRESHOLDS,
 ) -> Iterator[list[dict[str, Any]]]:
-    """For each candidate a row a threshold, with the :data:`COLUMNS`; PQ, AJI, Dice and F1 are pooled over all images.
+    """For each candidate one row per threshold, with the :data:`COLUMNS`; PQ, AJI, Dice and F1 are pooled over images.
 
     The candidates are :data:`CANDIDATES` unless given, of results without probabilities those that need none.
 

@@ -21,7 +21,7 @@ def labels_of(cells: int, side: int) -> dict[str, int | str]:
 
 
 def grid_cost(cells: int, side: int) -> float:
-    """Pixels of one bitmap a cell: what the time and memory of others grow with."""
+    """Pixels of one bitmap per cell: what the time and memory of others grow with."""
     return cells * side**2
 
 

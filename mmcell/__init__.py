@@ -1,9 +1,9 @@
 """mmcell: instance segmentation of dense cells in microscopy images, as a plugin of MMDetection.
 
-Importing it registers, and does nothing else to its host: MMDetection's registries learn where our classes are, so
-`custom_imports = dict(imports=['mmcell'])` is all that a config needs. The classes themselves are imported when a
-registry first looks a name up: the converter, the synthesizer and the doctor then start in half a second instead of
-six, and work where torch or mmcv is broken. A new class is a new file in one of these packages, listed nowhere.
+Importing it only registers classes and changes nothing else: MMDetection's registries learn where the classes of mmcell
+are, so `custom_imports = dict(imports=['mmcell'])` is all that a config needs. The classes themselves are imported when
+a registry first looks up a name: the converter, the synthesizer and the doctor then start in half a second instead of
+six, and work even if torch or mmcv is broken. A new class is a new file in one of these packages, listed nowhere.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Errors that a user can cure: one line that names the file, the problem and the cure."""
+"""Errors that a user can fix: one line that names the file, the problem and the cure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_LINE = 300 - len('error: ')
 class InputError(Exception):
     """Bad input from outside: a file, a folder, an argument.
 
-    Tools print it as one line on standard error and exit with status 2; a traceback would only hide the cure.
+    Tools print it as one line on standard error and exit with status 2, without a traceback.
 
     Args:
         where: The file, folder or argument at fault.
@@ -46,7 +46,7 @@ class InputError(Exception):
 
 
 class InputErrors(Exception):
-    """Several independent input errors, so that a user fixes all of them in one go.
+    """Several independent input errors, so that a user can fix all of them at once.
 
     Args:
         errors: At least one :class:`InputError`.

@@ -1,4 +1,4 @@
-"""The house has floors: nobody imports upwards, neighbours of some floors keep apart, and there are no circles.
+"""The house has floors: nobody imports upwards, neighbors of some floors keep apart, and there are no circles.
 
 Imports are read from the source, those inside functions too.
 """

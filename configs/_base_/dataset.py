@@ -10,7 +10,7 @@ _rare_classes = [2, 3]  # labels that some configs show more often
 # The pieces of the pipelines. An experiment redefines the one that it changes, then puts them together as below.
 _load_image = [dict(type='LoadCellImage')]
 _load_cells = [dict(type='LoadCellAnnotations', with_bbox=True, with_mask=True)]
-# The reference shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
+# The course report shrinks images to a long edge of 1024, then torchvision resizes them to 800, at most 1333.
 _train_size = [
     dict(type='LimitLongEdge', max_size=1024),
     dict(type='ChainedResize', scale=(1333, 800), keep_ratio=True),

@@ -2,7 +2,7 @@
 _base_ = './mask_rcnn_strong.py'
 
 _detector = _base_.model.detector.detector
-# Images are normalised as for the backbone that is replaced.
+# Images are normalized as for the backbone that is replaced.
 assert _detector.backbone.type == 'ResNet', f'ConvNeXt-V2 replaces a ResNet, not {_detector.backbone.type}'
 _head, _rcnn = _detector.roi_head.bbox_head, _detector.train_cfg.rcnn
 _stds = ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])

@@ -1,4 +1,4 @@
-# Experiment 1 of the reference: torchvision's Mask R-CNN R50-FPN, four classes.
+# Experiment 1 of the course report: torchvision's Mask R-CNN R50-FPN, four classes.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     '../_base_/dataset.py',
@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     # torchvision freezes batch norm, its affine parameters included.
     backbone=dict(norm_cfg=dict(type='BN', requires_grad=False)),
-    # The reference's text: batch norm after each convolution of the FPN. Its code has none: mask_rcnn_plain_fpn.py.
+    # The text of the report: batch norm after each convolution of the FPN. Its code has none: mask_rcnn_plain_fpn.py.
     neck=dict(norm_cfg=dict(type='BN', requires_grad=True)),
     rpn_head=dict(type='DenseRPNHead'),  # precise in mixed precision
     # Foreground classes only; torchvision counts the background too and so says 5.

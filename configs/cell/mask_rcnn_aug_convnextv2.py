@@ -1,7 +1,7 @@
 # + ConvNeXt-V2 instead of ResNet-50 (Woo et al., CVPR 2023), with the weights that timm publishes.
 _base_ = './mask_rcnn_aug.py'
 
-# Images are normalised as for the backbone that is replaced.
+# Images are normalized as for the backbone that is replaced.
 assert _base_.model.backbone.type == 'ResNet', f'ConvNeXt-V2 replaces a ResNet, not {_base_.model.backbone.type}'
 # The sibling for a CPU learns from scratch.
 _name, _channels, _pretrained = {

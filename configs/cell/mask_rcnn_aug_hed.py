@@ -1,4 +1,4 @@
-# + stain jitter: haematoxylin, eosin and residual vary as between laboratories.
+# + stain jitter: hematoxylin, eosin and residual vary as between laboratories.
 _base_ = './mask_rcnn_aug.py'
 
 _augment = [*_base_._augment, dict(type='RandomHEDJitter', sigma=0.05)]

@@ -1,4 +1,4 @@
-# + H&E colours brought to one standard, in training and in testing.
+# + H&E colors brought to one standard, in training and in testing.
 _base_ = './mask_rcnn_aug.py'
 
 _load_image = [*_base_._load_image, dict(type='NormalizeStain')]

@@ -1,4 +1,4 @@
-# Experiment 3 as the reference's released code has it: one CBAM per stage.
+# Experiment 3 as in the released code of the course report: one CBAM per stage.
 _base_ = './mask_rcnn_cbam.py'
 
 model = dict(backbone=dict(position='stage'))

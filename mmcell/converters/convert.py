@@ -94,7 +94,7 @@ def convert(
         group_by: See :func:`split_names`; None takes that of the layout.
         folds: Number of folds, see :func:`split_folds`; None writes none.
         workers: Number of processes; None takes one per available core.
-        channel_order: Order of the colours in the image files, recorded for :class:`CellDataset`.
+        channel_order: Order of the colors in the image files, recorded for :class:`CellDataset`.
         mpp: Microns per pixel of all images, recorded so that training and inference know it; None if unknown.
         overwrite: Replace what an earlier conversion wrote.
 

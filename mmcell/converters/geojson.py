@@ -58,7 +58,7 @@ class Geojson(DrawnLayout):
     Also `.json` and `.geojson.gz`; or a GeoJSON anywhere in SRC that is called after the image's path as
     `tools/export.py` calls it: `train_1_image.geojson` of `train/1/image.tif`. It holds a FeatureCollection, a list of
     features, a feature, or geometries alone; Polygon and MultiPolygon with holes. Coordinates are pixels of the whole
-    image from its upper left corner. A pixel belongs to a cell if its centre lies in the outline, so that what
+    image from its upper left corner. A pixel belongs to a cell if its center lies in the outline, so that what
     `tools/export.py` wrote comes back pixel for pixel.
 
     The class is the `classification`. One that QuPath derived from another, as `Tumor: Positive`, counts as `Tumor`

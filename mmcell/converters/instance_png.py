@@ -1,4 +1,4 @@
-"""One mask file a cell, as in the 2018 Data Science Bowl."""
+"""One mask file per cell, as in the 2018 Data Science Bowl."""
 
 from __future__ import annotations
 

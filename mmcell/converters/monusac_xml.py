@@ -39,13 +39,13 @@ class MonusacXml(Layout):
     Value. Where none is named, as in MoNuSeg, regions are of the one class in `class_names`.
 
     A Region is the outline of one cell, a list of Vertex with X and Y in pixels. A pixel belongs to the cell if its
-    integer coordinates lie in the outline or on it, as `skimage.draw.polygon` has it, with which the organisers make
+    integer coordinates lie in the outline or on it, as `skimage.draw.polygon` has it, with which the organizers make
     their masks; where those let the later cell win, cells here may overlap. Regions of the class `Ambiguous` become
     crowd regions of every class, since the challenge leaves out what is predicted there.
 
     Images of one folder, a patient, stay on one side of the split; those of MoNuSeg are of a patient each.
 
-    The .tif files that the organisers' script writes have red and blue swapped (`--channel-order bgr`); the summary
+    The .tif files that the organizers' script writes have red and blue swapped (`--channel-order bgr`); the summary
     warns of it.
 
     Source: n-ary_mask_generation.ipynb in https://github.com/ruchikaverma-iitg/MoNuSAC; Verma et al., MoNuSAC2020, IEEE

@@ -72,7 +72,7 @@ class PannukeNpy(Layout):
         with np.errstate(invalid='ignore'):  # What does not fit is found below.
             pixels = stored.astype(np.uint8)
         if not np.array_equal(pixels, stored):
-            problem = f'holds colours in image {index} that are not whole numbers from 0 to 255'
+            problem = f'holds colors in image {index} that are not whole numbers from 0 to 255'
             raise InputError(path, problem, 'restore it from its source')
         # A file may hold its numbers in the order of Fortran.
         return np.ascontiguousarray(pixels)

@@ -1,4 +1,4 @@
-"""Splitting images into train and val, as the reference did, and into folds; without leaking groups."""
+"""Splitting images into train and val, as the course report did, and into folds; without leaking groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def split_names(
 ) -> tuple[list[str], list[str]]:
     """Split names into train and val.
 
-    The reference's rule: names sorted, shuffled by Python's `random` seeded with `seed`, the first
+    The rule of the course report: names sorted, shuffled by Python's `random` seeded with `seed`, the first
     `int(val_ratio * n)` are val. With `group_by` whole groups are shuffled instead and taken in turn as long as they
     fit into that number, so that images of one patient or slide never stand on both sides. Where every image is a
     group of its own, both rules agree.

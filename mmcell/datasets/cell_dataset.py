@@ -27,7 +27,7 @@ class CellDataset(CocoDataset):
     of them, as everywhere in MMDetection.
 
     Args:
-        channel_order: Order of the colours in the image files. None takes what the conversion recorded, or else 'rgb'.
+        channel_order: Order of the colors in the image files. None takes what the conversion recorded, or else 'rgb'.
         **kwargs: Arguments of :class:`mmdet.datasets.CocoDataset`.
 
     Raises:

@@ -55,7 +55,7 @@ def infer(
       which model made them;
     - `images.json`: COCO json of the images, without annotations; `output_name` is what an image's own files are called
       (see :func:`mmcell.io.output_names.unique_stems`), `sha256` says which file it was;
-    - `counts.csv`: a row an image with its cells of each class, and their total;
+    - `counts.csv`: one row per image with its cells of each class, and their total;
     - `cells.parquet`: a row a cell (see :class:`mmcell.report.parquet.CellTable`);
     - `overlays/<output_name>.png`.
 
@@ -78,7 +78,7 @@ def infer(
         sources: Images, and folders that are searched for them (see :func:`find_images`).
         out: Folder to write to.
         score_thr: Lowest score that is counted and drawn; None takes what val found.
-        channel_order: Order of the colours in the image files.
+        channel_order: Order of the colors in the image files.
         device: Where to predict, such as 'cpu' or 'cuda:1'; None takes the accelerator if there is one.
         look: How to look at slides; microns per pixel are those of all images.
 

@@ -52,7 +52,7 @@ def describe_call(
         config: The config.
         model: Made of it.
         score_thr: The lowest score that is counted and drawn.
-        channel_order: Order of the colours in the image files.
+        channel_order: Order of the colors in the image files.
         names: Of the images, in their order.
     """
     # Of the weights themselves: a path may hold others the next time, and an ensemble has several.
@@ -83,7 +83,7 @@ class Outputs:
         out: The folder.
         model: The model.
         call: What :func:`describe_call` says.
-        channel_order: Order of the colours in the image files.
+        channel_order: Order of the colors in the image files.
 
     Raises:
         InputError: If another process writes there.

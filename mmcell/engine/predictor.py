@@ -48,7 +48,7 @@ def load_model(
     """Load a trained model, ready to predict: `load_model('consep')`, or `load_model(CONFIG, CKPT)`.
 
     The names of the classes and the score threshold that val found are those that training recorded in the checkpoint;
-    those of a checkpoint without names are numbered, unless the config says them.
+    a checkpoint without names gets numbered classes, unless the config names them.
 
     Args:
         config: The config that the model was trained with, or one that wraps it (tiles, test-time augmentation); or the
@@ -57,8 +57,8 @@ def load_model(
         device: Where to predict, such as 'cpu' or 'cuda:1'; None takes the accelerator if there is one.
 
     Raises:
-        InputError: If the config cannot be loaded, the checkpoint is none or of another model, no model of the name
-            comes with mmcell, its weights are other ones, or the device is not there.
+        InputError: If the config cannot be loaded, the checkpoint is broken or of another model, no model of this
+            name comes with mmcell, its weights file has changed, or the device does not exist.
     """
     if checkpoint is None:
         name = config.filename if isinstance(config, Config) else str(config)
@@ -95,7 +95,7 @@ class CellModel:
         mpp: Microns per pixel of the images that it learned from; None if that is not known.
 
     Attributes:
-        score_thr: Cells that score less are not shown and not counted, unless one asks for them.
+        score_thr: Cells that score less are not shown and not counted by default.
         reads_windows: Whether images are read window by window, so that they may be of any size.
     """
 
@@ -148,13 +148,13 @@ class CellModel:
         Args:
             images: An array or a path, or a list of them.
             score_thr: Cells that score less are left out; None takes :attr:`score_thr`.
-            channel_order: Order in which files store their colours. Arrays are RGB.
+            channel_order: Order in which files store their colors. Arrays are RGB.
 
         Returns:
             The cells by falling score, each once; a list for a list.
 
         Raises:
-            InputError: If an image cannot be read or is none.
+            InputError: If a file cannot be read or is not an image.
             TypeError: If `images` is neither array nor path nor a list of them.
         """
         if isinstance(images, (str, Path, np.ndarray)):
@@ -204,7 +204,7 @@ class CellModel:
             Height and width of the image, and result dicts of any score by falling score.
 
         Raises:
-            InputError: If the image cannot be read or is none.
+            InputError: If the file cannot be read or is not an image.
         """
         if self.reads_windows and not isinstance(image, np.ndarray):
             size = read_size(image)
@@ -238,14 +238,14 @@ def describe_model(config: Config, checkpoint: str | Path) -> dict[str, Any]:
 def predict_large(
     network: DetectorWrapper, path: str | Path, channel_order: ChannelOrder = 'rgb', progress: bool = True
 ) -> InstanceData:
-    """Predict the cells of an image that is read, normalised and predicted tile by tile.
+    """Predict the cells of an image that is read, normalized and predicted tile by tile.
 
     Where the test pipeline only loads images, the result is that of the usual way for any image.
 
     Args:
         network: The detector, ready to predict, one that `reads_windows`: tiles, or an ensemble of tiles.
         path: The image.
-        channel_order: Order of the colours in the file.
+        channel_order: Order of the colors in the file.
         progress: Whether to show on a terminal how many tiles are done.
 
     Returns:

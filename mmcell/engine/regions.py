@@ -18,7 +18,7 @@ from mmcell.io.slide import Slide
 
 # Longer edge of the picture that tissue is found on.
 _EDGE = 2048
-# Glass is bright and has hardly any colour, whatever Otsu's method makes of a slide without glass, or without tissue.
+# Glass is bright and has hardly any color, whatever Otsu's method makes of a slide without glass, or without tissue.
 _SATURATION, _BRIGHTNESS = (6, 20), 200
 # What is looked at beyond the edge of tissue, and the largest speck that is none, both in pixels of that picture.
 _RIM, _SPECK = 2, 6
@@ -56,7 +56,7 @@ class Region:
 def find_tissue(slide: Slide) -> tuple[NDArray[np.bool_], float]:
     """Where a slide is not empty glass, found on a low level, without a network.
 
-    Pixels that are dark or coloured (Otsu's threshold of the saturation, within bounds that keep pale tissue), without
+    Pixels that are dark or colored (Otsu's threshold of the saturation, within bounds that keep pale tissue), without
     specks, with holes filled, and a rim.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The reference's learning rate schedule."""
+"""The learning rate schedule of the course report."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def skip_pretrained(model: nn.Module, content: Mapping[str, Any]) -> None:
     """Let a backbone all of whose weights a checkpoint holds start from no others, which then need not be there.
 
     Args:
-        model: The detector, or one around it, before its weights are initialised.
+        model: The detector, or one around it, before its weights are initialized.
         content: Content of the checkpoint that will be loaded after that.
     """
     while isinstance(inner := getattr(model, 'detector', None), nn.Module):

@@ -42,7 +42,7 @@ def bootstrap_coco(
     Args:
         truth: Annotation file or its content.
         results: Result dicts with `segmentation`.
-        max_det: Limit of detections an image.
+        max_det: Limit of detections per image.
         samples: How often images are drawn, with replacement, as many as there are.
         seed: Same seed, same draws.
 

@@ -1,6 +1,6 @@
 """COCO average precision for images that hold up to a thousand instances.
 
-MMDetection's metrics mix limits in one row: mAP at 100 detections an image, AP50 at the largest limit. Here every
+MMDetection's metrics mix limits in one row: mAP at 100 detections per image, AP50 at the largest limit. Here every
 number carries its limit in its name, and is read from the precision array by us, so that both backends give the same.
 """
 
@@ -55,7 +55,7 @@ class CocoScores:
             truth in that area range.
         iou_thrs: float64 of shape (10,), 0.5 to 0.95.
         classes: Class names, in the order of their category ids.
-        max_dets: Limits of detections an image, rising as in `precision`.
+        max_dets: Limits of detections per image, rising as in `precision`.
     """
 
     precision: NDArray[np.float64]
@@ -118,7 +118,7 @@ def evaluate_coco(
         truth: Annotation file or its content.
         results: Result dicts; `segm` needs `segmentation`, `bbox` needs `bbox`. They are not changed.
         iou_type: What IoU and area are measured on.
-        max_dets: Limits of detections an image (of each class, as COCO counts).
+        max_dets: Limits of detections per image (of each class, as COCO counts).
         backend: The library that matches; both give the same to 1e-12.
 
     Raises:

@@ -21,7 +21,7 @@ from mmcell.io.files import write_json
 
 
 class ResultsMetric(BaseMetric):
-    """What our metrics share: predictions are kept as result dicts, masks as RLE, one entry an image.
+    """What our metrics share: predictions are kept as result dicts, masks as RLE, one entry per image.
 
     Args:
         ann_file: Annotation file in COCO's format; label i is its i-th category by id.
@@ -37,7 +37,7 @@ class ResultsMetric(BaseMetric):
         self.truth = load_truth(ann_file)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the predictions of one batch: one entry an image, since mmengine drops padding by counting entries.
+        """Keep the predictions of one batch: one entry per image, since mmengine drops padding by counting entries.
 
         Args:
             data_batch: Not used.
@@ -59,7 +59,7 @@ class ResultsMetric(BaseMetric):
 
 @METRICS.register_module()
 class DenseCocoMetric(ResultsMetric):
-    """mAP, AP50 and AP75, by size and by class, each named with its limit of detections an image.
+    """mAP, AP50 and AP75, by size and by class, each named with its limit of detections per image.
 
     The keys are `segm/mAP_1000`, `segm/AP50_1000`, `segm/AP50_1000_<class>` and so on (see
     :meth:`CocoScores.as_dict`); a class without truth is NaN.
@@ -67,7 +67,7 @@ class DenseCocoMetric(ResultsMetric):
     Args:
         ann_file: Annotation file in COCO's format; label i is its i-th category by id.
         iou_type: 'segm' or 'bbox'; list the metric twice for both.
-        max_dets: Limits of detections an image.
+        max_dets: Limits of detections per image.
         backend: 'faster_coco_eval', or 'pycocotools', which gives the same more slowly.
         out_file: Where to write the results as JSON, sorted by image id and falling score.
         format_only: Only write `out_file`: for images without truth.
@@ -125,9 +125,9 @@ class CellMetric(ResultsMetric):
 
     Args:
         ann_file: Annotation file in COCO's format; label i is its i-th category by id.
-        score_thr: Predictions that score less are left out. 'auto' picks the threshold of highest PQ on these very
+        score_thr: Predictions that score less are left out. 'auto' picks the threshold of highest PQ on these same
             images: for val. For test, give the `score_thr` that val reported.
-        radius: Pixels between the centres of one cell in truth and prediction, for F1.
+        radius: Pixels between the centers of one cell in truth and prediction, for F1.
         collect_device: 'cpu' or 'gpu', for results from several processes.
         prefix: Stands before the names.
 
@@ -164,7 +164,7 @@ _COLUMNS = {'mAP': None, 'AP50': 0.5, 'AP75': 0.75}
 
 
 def _coco_table(scores: CocoScores) -> str:
-    """A row a class and one for all, under headings that name the limit of detections an image."""
+    """One row per class and one for all, under headings that name the limit of detections per image."""
     limits = scores.max_dets[::-1]
     columns = [(f'{name} @{limit}', limit, iou) for limit in limits for name, iou in _COLUMNS.items()]
     rows = [['class', *(heading for heading, _, _ in columns)]]
@@ -176,7 +176,7 @@ def _coco_table(scores: CocoScores) -> str:
 
 
 def _cell_table(scores: CellScores) -> str:
-    """A row a class and one for any, pooled numbers beside the means over images; below, what has no classes."""
+    """One row per class and one for any, pooled numbers beside the means over images; below, what has no classes."""
     numbers = scores.as_dict()
     keys = [f'{name}_{how}' for name in ('PQ', 'DQ', 'SQ', 'F1') for how in ('pooled', 'image')]
     rows = [['class', *(key.replace('_', ' ') for key in keys)]]

@@ -34,10 +34,10 @@ from mmcell.structures.cells import Cells
 #: Score thresholds that `pick_threshold` chooses from.
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
-#: Pixels between the centres of one cell in truth and prediction, at 40x (HoVer-Net; 6 at 20x).
+#: Pixels between the centers of one cell in truth and prediction, at 40x (HoVer-Net; 6 at 20x).
 RADIUS = 12.0
 
-#: Pairs of centres up to which all distances are reckoned with: 200 MB.
+#: Pairs of centers up to which all distances are reckoned with: 200 MB.
 MAX_DISTANCES = 25_000_000
 
 
@@ -90,7 +90,7 @@ def dice(overlap: Overlap) -> tuple[float, float]:
 def detection_f1(overlap: Overlap, num_classes: int, radius: float = RADIUS) -> NDArray[np.float64]:
     """F1 of detection, and of detection with classification (Graham et al. 2019, section 4.2).
 
-    Centres are paired one to one by the smallest total distance; pairs farther apart than `radius` are undone. Then
+    Centers are paired one to one by the smallest total distance; pairs farther apart than `radius` are undone. Then
     F_d = 2 TP / (2 TP + FP_d + FN_d), and for a class F_c = 2 TP_c / (2 TP_c + 2 FP_c + 2 FN_c + FP_d + FN_d), where
     TP_c are pairs of that class on both sides, FP_c and FN_c pairs where only the prediction or only the truth has it,
     FP_d and FN_d unpaired cells of that class. The paper's formula adds TN_c, pairs of other classes, to TP_c; its
@@ -120,7 +120,7 @@ def detection_f1(overlap: Overlap, num_classes: int, radius: float = RADIUS) -> 
 def _pair_centres(
     true: NDArray[np.float64], pred: NDArray[np.float64], radius: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of paired centres, both (K,)."""
+    """Indices of paired centers, both (K,)."""
     if len(true) * len(pred) <= MAX_DISTANCES:
         distances = cdist(true, pred)
         rows, columns = linear_sum_assignment(distances)
@@ -210,7 +210,7 @@ def evaluate_cells(
         truth: Annotation file or its content. Where true cells overlap, the earlier annotation has the pixel.
         found: Result dicts with `segmentation`, or the cells of each image by its id.
         score_thr: Cells that score less are left out. 'auto' picks it from what was found, as :func:`pick_threshold`
-            does: right on val, too favourable on test.
+            does: right on val, too favorable on test.
         radius: See :func:`detection_f1`.
         how: How cells are made of results, see :func:`mmcell.structures.resolve.resolve`.
 

@@ -30,9 +30,9 @@ class BoxGrid:
     """Boxes by size and place, so that those near another box are found without looking at the rest.
 
     Boxes whose widths and heights lie between the same powers of two form a class, and the boxes of a class lie in the
-    bins of a grid by their centres: anchors of one shape in bins a quarter of their size. A query looks at the classes
+    bins of a grid by their centers: anchors of one shape in bins a quarter of their size. A query looks at the classes
     and bins in which there can be a box that overlaps it enough. If two boxes have IoU t, so have at least their
-    widths as intervals, and their heights; hence the smaller width is at least t times the larger one, and the centres
+    widths as intervals, and their heights; hence the smaller width is at least t times the larger one, and the centers
     are at most (1 - t) / (1 + t) times the mean width apart.
 
     Memory grows with N and a fixed number of pairs.
@@ -58,7 +58,7 @@ class BoxGrid:
         self._largest = _largest(columns)
 
     def _place(self, sides: Tensor, centres: Tensor) -> Tensor:
-        """Make the classes and bins of n boxes, whose sides and centres are (2, n), and find the bin of each, (n,)."""
+        """Make the classes and bins of n boxes, whose sides and centers are (2, n), and find the bin of each, (n,)."""
         exponents = torch.frexp(sides).exponent.long()
         lowest = exponents.amin(dim=1, keepdim=True)
         across = exponents[1].max() - lowest[1] + 1
@@ -116,7 +116,7 @@ class BoxGrid:
     def _find_runs(self, columns: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
         """Where boxes of IoU `near` or more may stand; for m queries, (4, m).
 
-        Returns runs of neighbours in `_index`: query, begin and end, (R,) each, in the order of the queries.
+        Returns runs of neighbors in `_index`: query, begin and end, (R,) each, in the order of the queries.
         """
         sides, centres = _measure(columns)
         fits = (sides[:, :, None] * near <= self._largest_sides[:, None]) & (
@@ -161,7 +161,7 @@ class BoxGrid:
 
 
 def _measure(columns: Tensor) -> tuple[Tensor, Tensor]:
-    """Widths and heights, and centres, (2, N) each, of boxes (4, N)."""
+    """Widths and heights, and centers, (2, N) each, of boxes (4, N)."""
     sides = columns[2:] - columns[:2]
     return sides, columns[:2] + sides / 2
 

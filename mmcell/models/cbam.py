@@ -57,7 +57,7 @@ class CBAM(nn.Module):
     """Channel attention, then spatial attention: F' = M_c(F) F, F'' = M_s(F') F', equation 1 of the paper.
 
     Without the batch norm that the authors' code has behind the spatial convolution and the paper does not mention:
-    at the batch size of one that the reference trains with, its statistics would be those of a single image.
+    at the batch size of one that the course report trains with, its statistics would be those of a single image.
 
     Args:
         channels: Number of channels C.
@@ -79,7 +79,7 @@ class CBAM(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Return to the identity, if that is the start; mmengine calls this after its own initialisation."""
+        """Return to the identity, if that is the start; mmengine calls this after its own initialization."""
         if self.identity_init:
             for layer in (self.channel.mlp[-1], self.spatial.conv):
                 assert isinstance(layer, nn.Conv2d)

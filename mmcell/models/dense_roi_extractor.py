@@ -29,7 +29,7 @@ class DenseRoIExtractor(SingleRoIExtractor):
         Args:
             feats: Feature maps, each (N, out_channels, H, W), in any memory layout and float dtype.
             rois: Index of the image and x1, y1, x2, y2 in pixels of it, (K, 5).
-            roi_scale_factor: How much to enlarge boxes around their centres, once their levels are chosen.
+            roi_scale_factor: How much to enlarge boxes around their centers, once their levels are chosen.
 
         Raises:
             ValueError: On a CPU, if a box has a negative or undefined side.

@@ -33,13 +33,13 @@ class EnsembleDetector(DetectorWrapper):
 
     Args:
         detectors: Config of each member, with masks as RLE (:class:`mmcell.models.BoxedRLEMaskHead`) and the same
-            normalisation of images.
+            normalization of images.
         checkpoints: Checkpoint file of each member, None for that of the tool, and at least the first is None; by
             default all.
-        weights: How much each member counts; None counts all alike.
+        weights: Weight of each member; None weighs all equally.
         iou_thr: See :func:`fuse`.
         method: See :func:`fuse`.
-        max_per_img: The best so many predictions of an image are kept; None keeps all.
+        max_per_img: How many of the best predictions of an image are kept; None keeps all.
 
     Raises:
         InputError: If a checkpoint of a member does not fit it.
@@ -66,7 +66,7 @@ class EnsembleDetector(DetectorWrapper):
         self.weights, self.iou_thr, self.method, self.max_per_img = weights, iou_thr, method, max_per_img
         for detector, checkpoint in zip(self.others, checkpoints[1:]):
             if _normalisation(detector) != _normalisation(self):
-                raise ValueError('all detectors must normalise images alike (data_preprocessor)')
+                raise ValueError('all detectors must normalize images alike (data_preprocessor)')
             if checkpoint is not None:
                 load_weights(detector, checkpoint)
         self.register_state_dict_post_hook(_hide_others)
@@ -84,7 +84,7 @@ class EnsembleDetector(DetectorWrapper):
         """Predict the cells of images.
 
         Args:
-            batch_inputs: Normalised images, (N, 3, H, W), padded to one size.
+            batch_inputs: Normalized images, (N, 3, H, W), padded to one size.
             batch_data_samples: Their meta data.
             rescale: Whether predictions are wanted at the size of the original images.
 

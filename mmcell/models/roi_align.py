@@ -34,7 +34,7 @@ def roi_align(
         scales: Pixels of a feature map to a pixel of the image, by level.
         out_shape: Rows and columns of the grid.
         sampling_ratio: Samples of a bin along each axis; 0 takes about one for each pixel of the feature map.
-        aligned: Whether a pixel's value lies at its centre, as it should, or at its corner.
+        aligned: Whether a pixel's value lies at its center, as it should, or at its corner.
 
     Returns:
         (K, C, *out_shape), in the memory layout `channels_last`.

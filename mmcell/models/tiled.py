@@ -37,7 +37,7 @@ class TiledDetector(DetectorWrapper):
     Args:
         detector: Config of a detector with a :class:`mmcell.models.BoxedRLEMaskHead`.
         tile: Side of a tile in pixels of the image.
-        overlap: Least number of pixels that neighbouring tiles share: cells up to this size are seen whole.
+        overlap: Least number of pixels that neighboring tiles share: cells up to this size are seen whole.
         scale: How much tiles are enlarged before the detector sees them.
         tile_batch: Tiles that the detector sees at once.
         iou_thr: See :func:`mmcell.structures.seams.resolve_seams`.
@@ -78,7 +78,7 @@ class TiledDetector(DetectorWrapper):
         """Predict the cells of images.
 
         Args:
-            batch_inputs: Normalised images, (N, 3, H, W), padded to one size.
+            batch_inputs: Normalized images, (N, 3, H, W), padded to one size.
             batch_data_samples: Their meta data. Of an image that takes several tiles, the pipeline must not have
                 changed the size: `scale` does that.
             rescale: Must be True: predictions are at the size of the original images.
@@ -116,7 +116,7 @@ class TiledDetector(DetectorWrapper):
         """Predict the cells of an image that need not be in memory as a whole.
 
         Args:
-            cut: Gives the normalised pixels, (3, y2 - y1, x2 - x1), of a window x1, y1, x2, y2, where the detector is.
+            cut: Gives the normalized pixels, (3, y2 - y1, x2 - x1), of a window x1, y1, x2, y2, where the detector is.
             size: Height and width of the image.
             progress: Whether to show on standard error, if that is a terminal, how many tiles are done.
 
@@ -183,12 +183,12 @@ class TiledDetector(DetectorWrapper):
 def tile_windows(size: tuple[int, int], tile: int, overlap: int) -> NDArray[np.int64]:
     """Cover an image with as few equal, overlapping tiles as do, spread evenly.
 
-    Neighbours share at least `overlap` pixels, so whatever is no larger than that lies whole in one of them.
+    Neighbors share at least `overlap` pixels, so whatever is no larger than that lies whole in one of them.
 
     Args:
         size: Height and width of the image in pixels.
         tile: Side of a tile; a shorter image is covered by tiles of its own height or width.
-        overlap: Least number of pixels that neighbours share, less than `tile`.
+        overlap: Least number of pixels that neighbors share, less than `tile`.
 
     Returns:
         x1, y1, x2, y2 in pixels, (T, 4), row by row.

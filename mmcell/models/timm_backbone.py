@@ -98,7 +98,7 @@ class TimmBackbone(BaseModule):
         return tuple(maps)
 
     def init_weights(self) -> None:
-        """Load the weights that `init_cfg` or `pretrained` asks for; without either, timm's own initialisation stays.
+        """Load the weights that `init_cfg` or `pretrained` asks for; without either, timm's own initialization stays.
 
         Raises:
             InputError: If they cannot be had or are another model's.

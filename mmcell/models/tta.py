@@ -1,4 +1,4 @@
-"""Test-time augmentation of masks: an image is predicted in several views, and the views are brought together."""
+"""Test-time augmentation of masks: an image is predicted in several views, and the views are merged."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class CellTTA(DetectorWrapper):
         """Predict the cells of images.
 
         Args:
-            batch_inputs: Normalised images, (N, 3, H, W), padded to one size. Images of different size are predicted
+            batch_inputs: Normalized images, (N, 3, H, W), padded to one size. Images of different size are predicted
                 one by one, as if each were alone.
             batch_data_samples: Their meta data.
             rescale: Whether predictions are wanted at the size of the original images.

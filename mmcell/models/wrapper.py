@@ -45,7 +45,7 @@ class DetectorWrapper(BaseDetector):
     def as_inputs(
         self, images: Tensor, ori_shape: tuple[int, int], scale_factor: tuple[float, float]
     ) -> tuple[Tensor, list[DetDataSample]]:
-        """Normalised images as a detector's `predict` wants them.
+        """Normalized images as a detector's `predict` wants them.
 
         Args:
             images: (N, C, H, W), without padding.

@@ -182,7 +182,7 @@ def _find_swapped(images: Mapping[str, _Image]) -> list[str]:
     if not len(blueness) or np.median(blueness) >= MIN_BLUENESS:
         return []
     return [
-        f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, haematoxylin is the '
+        f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, hematoxylin is the '
         'other way round; look at an image, then convert with the other --channel-order'
     ]
 

@@ -25,7 +25,7 @@ def check_labels(config: Config, splits: Sequence[Split]) -> tuple[list[InputErr
 
     Returns:
         An error for each transform with labels that the data do not have, or with weights for another number of
-        classes; a warning for each that favours classes that are frequent, or not there.
+        classes; a warning for each that favors classes that are frequent, or not there.
     """
     splits = [split for split in splits if split.name == 'train']
     if not splits:
@@ -52,14 +52,14 @@ def check_labels(config: Config, splits: Sequence[Split]) -> tuple[list[InputErr
 
 def _name_frequent(key: str, labels: Sequence[int], classes: Sequence[str], cells: Sequence[int]) -> list[str]:
     total = sum(cells)
-    favoured = [
+    favored = [
         f'{classes[label]} ({cells[label] / total:.0%} of the cells)'
         for label in labels
         if total and (not cells[label] or cells[label] > _FREQUENT * total)
     ]
-    if not favoured or len(classes) == 1:
+    if not favored or len(classes) == 1:
         return []
-    return [f'{key} = {list(labels)} pastes {_list(favoured)}; {_cure(key, classes, cells)}']
+    return [f'{key} = {list(labels)} pastes {_list(favored)}; {_cure(key, classes, cells)}']
 
 
 def _cure(key: str, classes: Sequence[str], cells: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ MAX_OTHERS = 12
 
 
 def format_scores(metrics: Mapping[str, float], classes: Sequence[str]) -> str:
-    """A small table: a row a class and one for all of them, a column a number of :data:`HEADLINES`.
+    """A small table: one row per class and one for all of them, one column per number of :data:`HEADLINES`.
 
     A number that a class does not have is left out, one that cannot be told without truth is a dash. Where a run has
     none of these numbers, because all its metrics are others, the first :data:`MAX_OTHERS` of them are listed.

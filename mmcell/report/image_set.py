@@ -29,7 +29,7 @@ class ImageSet:
         path: The json.
         images: Image dicts (`id`, `file_name`, `height`, `width`), ordered by id.
         categories: Category dicts (`id`, `name`), ordered by id.
-        channel_order: Order of the colours in the image files.
+        channel_order: Order of the colors in the image files.
         mpp: Microns per pixel of images that do not say another number themselves; None if that is not known.
     """
 

@@ -14,8 +14,8 @@ from mmcell.structures.run_geometry import box_bitmaps, centroids, split_columns
 #: What is measured; lengths in pixels, areas in square pixels.
 #:
 #: - area: Number of pixels.
-#: - centroid_x, centroid_y: Mean of the pixels' centres. Pixel 0 spans 0 to 1: its centre is 0.5 (regionprops says 0).
-#: - perimeter: Length of the line through the centres of the border pixels, holes included, by Benkrid & Crookes,
+#: - centroid_x, centroid_y: Mean of the pixels' centers. Pixel 0 spans 0 to 1: its center is 0.5 (regionprops says 0).
+#: - perimeter: Length of the line through the centers of the border pixels, holes included, by Benkrid & Crookes,
 #:   "Design and FPGA implementation of a perimeter estimator" (2000); 0 for a single pixel.
 #: - eccentricity: Of the ellipse with the same second central moments; 0 for a circle, towards 1 for a line.
 #: - equivalent_diameter: Diameter of the disc of that area.

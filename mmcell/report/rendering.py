@@ -46,7 +46,7 @@ def data_uri(pixels: NDArray[np.uint8], budget: int) -> str:
 
 
 def describe_class(label: int, name: str) -> dict[str, Any]:
-    """A class for a script: its name, and the colours of its lines and of the border around them."""
+    """A class for a script: its name, and the colors of its lines and of the border around them."""
     colour = class_colour(label)
     return {'name': name, 'colour': f'rgb{colour}', 'halo': f'rgb{halo_colour(colour)}'}
 

@@ -17,7 +17,7 @@ _SQUARES, _SIDE, _PANELS = 96, 160, 3
 
 
 def count_squares(table: str | Path, classes: Sequence[str], size: tuple[int, int]) -> tuple[NDArray[np.int64], int]:
-    """Count cells by the squares that their centres lie in.
+    """Count cells by the squares that their centers lie in.
 
     Args:
         table: From :class:`mmcell.report.parquet.CellTable`, of one image.

@@ -1,4 +1,4 @@
-"""The masks of one image as a few label maps instead of one bitmap a cell."""
+"""The masks of one image as a few label maps instead of one bitmap per cell."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ class LabelMapMasks(BaseInstanceMasks):
         border_value: int = 0,
         interpolation: str = 'bilinear',
     ) -> LabelMapMasks:
-        """Shear by `magnitude` pixels a pixel, in the 'horizontal' or 'vertical' direction; the size stays.
+        """Shear by `magnitude` pixels per pixel, in the 'horizontal' or 'vertical' direction; the size stays.
 
         Raises:
             ValueError: If `out_shape` is another size, or `border_value` is not 0.
@@ -375,7 +375,7 @@ def _each(
 def _first_fit(runs: Runs) -> NDArray[np.int64]:
     """A plane for each instance such that no two in one plane overlap, (N,): the first one that is free, in order.
 
-    First fit is no minimum (that is graph colouring), but no plane can be spared by moving a single instance down.
+    First fit is no minimum (that is graph coloring), but no plane can be spared by moving a single instance down.
     """
     plane_of = np.zeros(len(runs), dtype=np.int64)
     order = np.argsort(runs.starts, kind='stable')

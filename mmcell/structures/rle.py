@@ -181,7 +181,7 @@ def find_box_runs(bitmaps: NDArray[np.bool_], corners: NDArray[np.integer], size
     """
     height = size[0]
     count, columns, rows = bitmaps.shape
-    # A row of background above each column keeps apart the runs of columns that are not neighbours in the image.
+    # A row of background above each column keeps apart the runs of columns that are not neighbors in the image.
     flat = np.zeros(count * columns * (rows + 1) + 1, dtype=bool)
     flat[:-1].reshape(count, columns, rows + 1)[..., 1:] = bitmaps
     edges = np.flatnonzero(flat[1:] != flat[:-1])

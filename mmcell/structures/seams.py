@@ -27,7 +27,7 @@ def resolve_seams(
 ) -> NDArray[np.int64]:
     """Choose one view of each cell among the predictions of overlapping tiles.
 
-    Each pixel belongs to one tile: what two tiles share is halved between them. First, predictions go whose centre
+    Each pixel belongs to one tile: what two tiles share is halved between them. First, predictions go whose center
     lies more than `slack` outside the part of their own tile: another tile sees that place from further inside, and
     what the two draw differently would stay twice. Then, one that touches an inner border of its tile is taken for a
     cut cell, and goes where another tile has its box well inside: that tile saw the cell whole. Last, of predictions
@@ -46,7 +46,7 @@ def resolve_seams(
         windows: x1, y1, x2, y2 of each tile, (T, 4), from :func:`mmcell.models.tiled.tile_windows`.
         iou_thr: Least IoU at which two predictions are one cell.
         margin: Distance from an inner border, in pixels, up to which a box touches it.
-        slack: How far apart, in pixels, two tiles may see the centre of one cell.
+        slack: How far apart, in pixels, two tiles may see the center of one cell.
 
     Returns:
         Indices of the predictions that stay, ascending.
@@ -72,7 +72,7 @@ def _parts(windows: NDArray[np.integer]) -> NDArray[np.floating]:
 
 
 def _is_near(boxes: NDArray[np.floating], parts: NDArray[np.floating], slack: float) -> NDArray[np.bool_]:
-    """Whether the centre of each box lies in its part or no further than `slack` outside, both (N, 4)."""
+    """Whether the center of each box lies in its part or no further than `slack` outside, both (N, 4)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     return np.all((centres >= parts[:, :2] - slack) & (centres <= parts[:, 2:] + slack), axis=1)
 

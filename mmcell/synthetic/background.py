@@ -44,7 +44,7 @@ def paint_glands(slide: Glass, glands: Glands, cells: list[Cell]) -> None:
 def paint_distractors(
     rng: np.random.Generator, slide: Glass, glands: Glands, cells: list[Cell], direction: np.ndarray
 ) -> None:
-    """Paint red blood cells and thin fibrocyte nuclei in the free stroma; neither is labelled.
+    """Paint red blood cells and thin fibrocyte nuclei in the free stroma; neither is labeled.
 
     Args:
         rng: Source of randomness.

@@ -55,7 +55,7 @@ def _neutrophil(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
 
 
 def _macrophage(rng: np.random.Generator, slide: Glass, cell: Cell) -> Uptake:
-    """Foamy, pale cytoplasm around a kidney-shaped nucleus off the centre."""
+    """Foamy, pale cytoplasm around a kidney-shaped nucleus off the center."""
     bubbles = ramp(slide.foam[cell.window] - 0.2, 1.4)
     membrane = _ridge(cell.depth - 1, 1.0)
     hematoxylin = 0.42 - 0.26 * bubbles + 0.15 * membrane

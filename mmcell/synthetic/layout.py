@@ -14,7 +14,7 @@ from mmcell.synthetic.outlines import OUTLINES
 
 EPITHELIAL, LYMPHOCYTE, NEUTROPHIL, MACROPHAGE = range(4)
 MIN_AREA = 24  # px; what the picture's border leaves of a cell is dropped below this
-_REACH = 34  # px; no outline extends farther from its centre
+_REACH = 34  # px; no outline extends farther from its center
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Cell:
 
     Attributes:
         kind: Class index, 0..3.
-        y: Row of the centre.
-        x: Column of the centre.
+        y: Row of the center.
+        x: Column of the center.
         angle: Direction of the long axis in radians.
         window: Rows and columns that hold the cell.
         mask: bool, of the window's shape.
@@ -121,7 +121,7 @@ def _swarming(rng: np.random.Generator, ground: np.ndarray, count: int) -> Itera
 
 
 def _fit(rng: np.random.Generator, taken: np.ndarray, kind: int, y: float, x: float, angle: float) -> Cell | None:
-    """The cell that fits there, pressed against its neighbours, or None where they leave too little of it."""
+    """The cell that fits there, pressed against its neighbors, or None where they leave too little of it."""
     if taken[int(y), int(x)]:
         return None
     window = window_around(y, x, _REACH, taken.shape)
@@ -143,7 +143,7 @@ def _fit(rng: np.random.Generator, taken: np.ndarray, kind: int, y: float, x: fl
 
 
 def place_cells(rng: np.random.Generator, glands: Glands, counts: tuple[int, int, int, int]) -> list[Cell]:
-    """Place cells so that no two share a pixel; neighbours may share a border.
+    """Place cells so that no two share a pixel; neighbors may share a border.
 
     Args:
         rng: Source of randomness.

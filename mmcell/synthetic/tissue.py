@@ -33,7 +33,7 @@ def draw_tissue(rng: np.random.Generator, size: tuple[int, int], num_cells: int)
     """Draw H&E-like tissue: glands and nests in fibrous stroma, lymphocytes in swarms, a few of the two rare classes.
 
     An outline is what an annotator would draw: the nucleus, and for macrophages the whole cell. The classes differ in
-    size, shape and texture; their mean colours overlap.
+    size, shape and texture; their mean colors overlap.
 
     Args:
         rng: Source of randomness; equal states give equal pictures.

@@ -1,1 +1,1 @@
-"""Colours, and the visualizer that draws cells."""
+"""Colors, and the visualizer that draws cells."""

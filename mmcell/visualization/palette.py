@@ -1,4 +1,4 @@
-"""Colours of the classes, in their one home."""
+"""Colors of the classes, in their one home."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from functools import cache
 import cv2
 import numpy as np
 
-#: RGB of the first labels. Chosen to stay apart from one another and from the pinks and purples of haematoxylin and
-#: eosin for the colour-blind too: among the first four, no two are nearer than 29 in CIE Lab under normal vision or
+#: RGB of the first labels. Chosen to stay apart from one another and from the pinks and purples of hematoxylin and
+#: eosin for the color-blind too: among the first four, no two are nearer than 29 in CIE Lab under normal vision or
 #: under protanopia, deuteranopia or tritanopia as Machado et al. (2009) simulate them.
 _FIRST = ((0, 95, 55), (255, 240, 0), (0, 215, 255), (255, 111, 0), (0, 0, 0), (255, 255, 255))
-#: Eosin and haematoxylin: no class is to look like the tissue.
+#: Eosin and hematoxylin: no class is to look like the tissue.
 _TISSUE = ((230, 160, 200), (105, 70, 150))
-#: There are so many colours; then they start over.
+#: There are so many colors; then they start over.
 MAX_COLOURS = 4096
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
     """RGB of a class, 0 to 255; no two of :data:`MAX_COLOURS` classes have the same.
 
-    Behind those chosen by hand comes, one by one, the colour that is farthest from all before it in CIE Lab.
+    Behind those chosen by hand comes, one by one, the color that is farthest from all before it in CIE Lab.
     """
     label %= MAX_COLOURS
     return _colours(1 << max(label, 31).bit_length())[label]
@@ -33,7 +33,7 @@ def class_colours(count: int) -> list[tuple[int, int, int]]:
 
 @cache
 def _colours(count: int) -> tuple[tuple[int, int, int], ...]:
-    # 16 levels a channel: neighbours are as near as one can still tell apart.
+    # 16 levels a channel: neighbors are as near as one can still tell apart.
     grid = np.stack(np.meshgrid(*3 * [np.arange(0, 256, 17)], indexing='ij'), axis=-1).reshape(-1, 3)
     lab = _to_lab(grid)
     nearest = np.full(len(grid), np.inf)

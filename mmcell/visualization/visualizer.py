@@ -48,7 +48,7 @@ class CellVisualizer(DetLocalVisualizer):
             instances: With ``masks`` as a list of COCO RLE of the image's size, as :class:`LabelMapMasks`, or as
                 MMDetection takes them.
             classes: Name of each class.
-            palette: Colour of each class.
+            palette: Color of each class.
 
         Returns:
             The drawn image, (H, W, 3) RGB.
@@ -89,15 +89,15 @@ def draw_runs(
     Args:
         image: (H, W, 3).
         runs: N instances of the image.
-        colours: Colour of each of them.
-        alpha: Weight of the colour, 0 to 1.
+        colours: Color of each of them.
+        alpha: Weight of the color, 0 to 1.
     """
     label_map = np.zeros(image.shape[1::-1], dtype=np.int32)
     label_map.reshape(-1)[runs.pixels] = np.repeat(np.arange(1, len(runs) + 1, dtype=np.int32), runs.areas)
     label_map = cv2.transpose(label_map)
     tint = np.array([(0, 0, 0), *colours], dtype=np.float32)[label_map]
     drawn = np.where(label_map[..., None] > 0, (1 - alpha) * image + alpha * tint, image)
-    # A pixel is on an outline if a neighbour above, below, left or right belongs to something else.
+    # A pixel is on an outline if a neighbor above, below, left or right belongs to something else.
     cross = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=np.uint8)
     values = label_map.astype(np.float32)  # exact below 2**24 instances; OpenCV has no morphology for int32
     outline = (label_map > 0) & (cv2.erode(values, cross) != cv2.dilate(values, cross))

@@ -103,7 +103,7 @@ def test_our_export_comes_back_pixel_for_pixel(seed, tmp_path, tool, converted, 
 
 
 def test_polygons_at_fractions_of_pixels(write, source, converted, same_cells):
-    """By the centres of pixels; holes and parts; what leaves the image is cut off and counted."""
+    """By the centers of pixels; holes and parts; what leaves the image is cut off and counted."""
     parts = {'type': 'MultiPolygon', 'coordinates': [[box(30.5, 30.2, 33, 33)], [box(40, 35, 60.7, 80)]]}
     features = [
         feature(box(2.49, 3.51, 12.5, 20), box(5, 6, 8.7, 9.2), kind='detection'),

@@ -24,7 +24,7 @@ def region(vertices, **attributes: str) -> str:
 
 
 def annotations(**classes: list) -> str:
-    """What ImageScope writes, as the organisers' script reads it: Attributes first, then Regions."""
+    """What ImageScope writes, as the organizers' script reads it: Attributes first, then Regions."""
     parts = [
         f'<Annotation Id="{number}" Name="" ReadOnly="0" Type="4">'
         f'<Attributes><Attribute Name="{name}" Id="0" Value=""/></Attributes>'
@@ -36,7 +36,7 @@ def annotations(**classes: list) -> str:
 
 
 def by_skimage(outline) -> np.ndarray:
-    """What `n-ary_mask_generation.ipynb` of the organisers does with one region."""
+    """What `n-ary_mask_generation.ipynb` of the organizers does with one region."""
     x, y = np.array(outline, dtype=float).T
     mask = np.zeros(SIZE, dtype=bool)
     mask[skimage.draw.polygon(y, x, SIZE)] = True

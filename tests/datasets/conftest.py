@@ -20,7 +20,7 @@ def colour(values: np.ndarray) -> np.ndarray:
 
 
 def make_scene(seed: int, height: int = 70, width: int = 90, count: int = 14) -> dict[str, Any]:
-    """An image of overlapping cells in up to three planes, each plane painted into a colour channel of its own.
+    """An image of overlapping cells in up to three planes, each plane painted into a color channel of its own.
 
     Every other cell was taken out by indexing, so that planes hold values that stand for no cell any more.
     """

@@ -54,7 +54,7 @@ def tissue(vectors, strengths, size=(120, 150), seed=0):
     amounts = rng.random((*size, 2)) ** 2
     amounts[: size[0] // 4] = 0
     amounts[size[0] // 4 : size[0] // 3, ..., 0] = 0  # eosin alone
-    amounts[-size[0] // 6 :, ..., 1] = 0  # haematoxylin alone
+    amounts[-size[0] // 6 :, ..., 1] = 0  # hematoxylin alone
     image = WHITE * np.exp(-amounts * strengths @ np.asarray(vectors))
     return np.rint(image).astype(np.uint8)[..., ::-1]
 

@@ -19,7 +19,7 @@ def draw(seed, low, high):
 
 
 def nearest(mask, size):
-    """Pixel by pixel: the source pixel in which the centre of the new one lies."""
+    """Pixel by pixel: the source pixel in which the center of the new one lies."""
     out = np.zeros(size, mask.dtype)
     for y in range(size[0]):
         for x in range(size[1]):

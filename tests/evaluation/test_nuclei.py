@@ -226,7 +226,7 @@ def test_f1_of_classes(coco, annotation, result):
     results = [
         result(0, 0),
         result(0, 20, category_id=2),  # found, wrong class
-        result(28, 9, category_id=2),  # 12.04 from the third centre: too far, one miss and one false alarm
+        result(28, 9, category_id=2),  # 12.04 from the third center: too far, one miss and one false alarm
         result(20, 20, category_id=2),
     ]
     scores = evaluate_cells(truth, results, 0.5)

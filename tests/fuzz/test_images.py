@@ -180,7 +180,7 @@ def one_page(entries: list[tuple[int, int, int, int]], data: bytes = b'', next_p
 
 
 def grey(width: int, height: int, data: bytes, compression: int = 1, **tags: int) -> bytes:
-    """An 8-bit grey TIFF in one strip that says what it is told to say."""
+    """An 8-bit gray TIFF in one strip that says what it is told to say."""
     names = {'rows': 278, 'count': 279, 'offset': 273, 'samples': 277, 'bits': 258, 'format': 339, 'photometric': 262}
     values = {256: width, 257: height, 258: 8, 259: compression, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
     values |= {names[name]: value for name, value in tags.items()}

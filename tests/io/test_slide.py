@@ -151,7 +151,7 @@ def test_a_resampled_pixel_does_not_depend_on_its_window(tmp_path, mpp):
 
 
 def test_resampling_shifts_nothing(tmp_path):
-    """A ramp stays where it is: the centre of pixel i at a scale s lies at (i + 0.5) s."""
+    """A ramp stays where it is: the center of pixel i at a scale s lies at (i + 0.5) s."""
     ramp = np.repeat(np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 64, 0), 3, 2)
     tifffile.imwrite(tmp_path / 'image.tif', ramp, photometric='rgb')
     with Slide(tmp_path / 'image.tif', mpp=0.25) as slide:

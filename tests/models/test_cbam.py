@@ -59,7 +59,7 @@ def test_identity_init():
         moved = {name for name, parameter in module.named_parameters() if parameter.grad.any()}
         assert moved == {'channel.mlp.2.weight', 'spatial.conv.weight'} | ({'channel.mlp.0.weight'} if step else set())
         optimizer.step()
-    # Weights up to two: with the paper's, an answer above the input could not be learnt.
+    # Weights up to two: with the paper's, an answer above the input could not be learned.
     with torch.no_grad():
         assert (module.channel(x) * module.spatial(module.channel(x) * x)).max() > 1
 

@@ -136,7 +136,7 @@ def test_pairs_are_those_of_the_matrix(data, least, over):
 @pytest.mark.parametrize('offset', [0, 1 / 3, 9999.7])
 @pytest.mark.parametrize('size', [16, 13.3, 0.9])
 def test_no_pair_is_lost_at_its_very_threshold(size, offset):
-    # The centres of anchors stand on the edges of bins, and at the distance that the threshold allows.
+    # The centers of anchors stand on the edges of bins, and at the distance that the threshold allows.
     grid = AnchorGenerator([size / 4], [0.5, 1, 2], scales=[4]).grid_priors([(6, 6)], device='cpu')[0] + offset
     matrix = bbox_overlaps(grid, grid)
     for least in matrix.unique().tolist():

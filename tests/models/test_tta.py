@@ -140,7 +140,7 @@ def iou(a, b):
 
 
 def test_a_mirrored_image_gives_mirrored_cells(tiny_mask_rcnn, build):
-    """With all eight orientations the result turns with the image, whatever the detector has learnt."""
+    """With all eight orientations the result turns with the image, whatever the detector has learned."""
     augmented = build(dict(type='CellTTA', detector=tiny_mask_rcnn))
     torch.manual_seed(0)
     image = torch.randn(1, 3, 64, 64)

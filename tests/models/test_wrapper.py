@@ -92,6 +92,6 @@ def test_resized_images():
     assert resize(images, 1.33).shape == (2, 3, 13, 9)
     ones = torch.ones(1, 1, 8, 8)
     torch.testing.assert_close(resize(ones, 0.5), torch.ones(1, 1, 4, 4))
-    # Shrinking averages: a checkerboard becomes grey.
+    # Shrinking averages: a checkerboard becomes gray.
     board = (torch.arange(16)[:, None] + torch.arange(16)) % 2
     assert resize(board[None, None].float(), 0.5)[..., 2:-2, 2:-2].sub(0.5).abs().max() < 0.01

@@ -11,7 +11,7 @@ import tifffile
 
 @pytest.fixture
 def blue(class_tiff):
-    """Nuclei as haematoxylin stains them, in a source that is not converted yet."""
+    """Nuclei as hematoxylin stains them, in a source that is not converted yet."""
     for path in class_tiff.glob('train/*/image.tif'):
         pixels = tifffile.imread(path)
         pixels[..., 2] = 255

@@ -51,7 +51,7 @@ def test_any_name_stands_in_the_legend(tmp_path):
 
 
 def lines(chart: str) -> dict[str, list[tuple[float, float]]]:
-    """The points of each run's line, under its colour."""
+    """The points of each run's line, under its color."""
     drawn = re.findall(r'<path d="([^"]*)"[^>]*stroke: (var\(--s\d\)); stroke-width: 1.6', chart)
     return {
         colour: [tuple(map(float, point.split())) for point in re.findall(r'[\d.]+ [\d.]+', path)]

@@ -64,7 +64,7 @@ def test_the_threshold_says_what_agrees():
 
 
 def test_the_slack_says_how_far_outside_its_part_a_tile_is_heard():
-    views = [(20, 2, 23, 9, 0.9, 0, 0), (17, 2, 18, 9, 0.8, 1, 1)]  # centres 1.5 beyond and 2.5 before the middle, 20
+    views = [(20, 2, 23, 9, 0.9, 0, 0), (17, 2, 18, 9, 0.8, 1, 1)]  # centers 1.5 beyond and 2.5 before the middle, 20
     assert resolve(views, margin=0, slack=2.5) == [0, 1]
     assert resolve(views, margin=0, slack=2) == [0]
     assert resolve(views, margin=0, slack=1) == []
@@ -110,7 +110,7 @@ def slow_resolve(boxes, scores, labels, tiles, windows, iou_thr, margin, slack):
         return (boxes[i][2] - boxes[i][0]) * (boxes[i][3] - boxes[i][1])
 
     def outside(i):
-        """How far the centre lies beyond the middle of what its tile shares with a neighbour."""
+        """How far the center lies beyond the middle of what its tile shares with a neighbor."""
         x1, y1, x2, y2 = windows[tiles[i]]
         x, y = (boxes[i][0] + boxes[i][2]) / 2, (boxes[i][1] + boxes[i][3]) / 2
         beyond = [0]

@@ -120,7 +120,7 @@ def test_nuclei_are_darker_than_the_tissue_around_them(tissues):
 
 
 def features(tissues: list[Tissue]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class, mean colour (R, G, B), and size and shape (log area, solidity, log of the axis ratio) of every cell."""
+    """Class, mean color (R, G, B), and size and shape (log area, solidity, log of the axis ratio) of every cell."""
     classes, colours, shapes = [], [], []
     for tissue in tissues:
         for kind, mask in cell_masks(tissue):

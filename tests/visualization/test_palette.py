@@ -9,7 +9,7 @@ from mmcell.visualization.palette import MAX_COLOURS, class_colour, class_colour
 def test_every_class_has_a_colour_of_its_own():
     assert len(set(class_colours(MAX_COLOURS))) == MAX_COLOURS
     assert class_colour(MAX_COLOURS) == class_colour(0)
-    # The colour of a class does not depend on how many there are.
+    # The color of a class does not depend on how many there are.
     assert [class_colour(label) for label in (0, 40, 7, 300)] == [
         class_colours(400)[label] for label in (0, 40, 7, 300)
     ]

@@ -52,7 +52,7 @@ def test_rle_and_label_maps_look_alike_on_a_picture(bitmaps, tmp_path):
         boxes = masks.get_bboxes().tensor
         cells = InstanceData(masks=held, bboxes=boxes, labels=torch.tensor([0, 1, 0]), scores=torch.ones(3))
         sample = DetDataSample(pred_instances=cells)
-        np.random.seed(0)  # colours are jittered
+        np.random.seed(0)  # colors are jittered
         visualizer.add_datasample('image', image, sample, draw_gt=False, pred_score_thr=0.0)
         pictures.append(visualizer.get_image())
         assert sample.pred_instances.masks is held

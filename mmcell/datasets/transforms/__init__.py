@@ -1,1 +1,1 @@
-"""Transforms that the reference or dense images need and MMDetection has not. Each is a file, listed nowhere."""
+"""Transforms that MMDetection lacks, for the experiments and for dense images. Each is a file, listed nowhere."""

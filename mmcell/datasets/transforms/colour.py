@@ -1,4 +1,4 @@
-"""Brightness, as the reference changes it."""
+"""Brightness, as the course report changes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation of H&E colours."""
+"""Normalization of H&E colors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmcell.io.images import read_image
 
 
 class Stains(NamedTuple):
-    """What haematoxylin and eosin look like on a slide.
+    """What hematoxylin and eosin look like on a slide.
 
     Args:
         vectors: Optical density (ln) in RGB of one unit of each, (2, 3), rows of length 1.
@@ -26,7 +26,7 @@ class Stains(NamedTuple):
     strengths: NDArray[np.float64]
 
 
-#: The slide that Macenko's own code, and most after it, normalises to.
+#: The slide that Macenko's own code, and most after it, normalizes to.
 REFERENCE = Stains(
     np.array([[0.5626, 0.7201, 0.4062], [0.2159, 0.8012, 0.5581]]),
     np.array([1.9705, 1.0308]),
@@ -39,8 +39,8 @@ WHITE = 240
 _MIN_PIXELS = 100
 #: Smallest angle between the stains in radians; between those of the reference it is 0.39.
 _MIN_ANGLE = 0.1
-#: Eosin absorbs green: published vectors have 0.07 (Ruifrok) to 0.27 (Macenko) times as much red, haematoxylin 0.78 to
-#: 0.93. Where hardly anything is pink, the percentile finds a second shade of haematoxylin instead.
+#: Eosin absorbs green: published vectors have 0.07 (Ruifrok) to 0.27 (Macenko) times as much red, hematoxylin 0.78 to
+#: 0.93. Where hardly anything is pink, the percentile finds a second shade of hematoxylin instead.
 _MOST_RED_IN_EOSIN = 0.5
 
 
@@ -59,7 +59,7 @@ def estimate_stains(
         min_tissue: Smallest share of pixels that must be tissue.
 
     Returns:
-        None where the image does not tell: too little tissue, colours that lie on a line, as a grey image's do, or no
+        None where the image does not tell: too little tissue, colors that lie on a line, as a gray image's do, or no
         direction that can be eosin.
     """
     step = max(1, int(np.ceil(np.sqrt(image.shape[0] * image.shape[1] / max_pixels))))
@@ -69,7 +69,7 @@ def estimate_stains(
     if len(tissue) < max(min_tissue * len(density), _MIN_PIXELS):
         return None
     # As in the paper, about the origin, which is glass. About the mean, as in the code that came with it, the plane
-    # misses both, and colours fade to grey.
+    # misses both, and colors fade to gray.
     plane = np.linalg.eigh(tissue.T @ tissue)[1][:, :0:-1]  # (3, 2), the largest first
     plane *= np.where(plane.sum(axis=0) < 0, -1, 1)  # towards more density, so that angles do not wrap
     along, across = (tissue @ plane).T
@@ -77,7 +77,7 @@ def estimate_stains(
     if high - low < _MIN_ANGLE:
         return None
     vectors = np.array([plane @ (np.cos(angle), np.sin(angle)) for angle in (low, high)])
-    if vectors[0, 0] < vectors[1, 0]:  # haematoxylin absorbs more red than eosin does
+    if vectors[0, 0] < vectors[1, 0]:  # hematoxylin absorbs more red than eosin does
         vectors = vectors[::-1]
     if vectors[1, 0] > _MOST_RED_IN_EOSIN * vectors[1, 1]:
         return None
@@ -87,10 +87,10 @@ def estimate_stains(
 
 @TRANSFORMS.register_module()
 class NormalizeStain(BaseTransform):
-    """Make haematoxylin and eosin look alike on all slides, whatever the laboratory and the scanner.
+    """Make hematoxylin and eosin look alike on all slides, whatever the laboratory and the scanner.
 
     The stains are estimated by :func:`estimate_stains`, their concentrations rescaled to the reference's 99th
-    percentile and shown in the reference's colours. An image that does not tell its stains, or whose change would be
+    percentile and shown in the reference's colors. An image that does not tell its stains, or whose change would be
     beyond `max_gain`, stays as it is; with one of the data set's own images as `target` such images look least
     different from the others.
 
@@ -131,7 +131,7 @@ class NormalizeStain(BaseTransform):
         self.max_gain = max_gain
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Normalise `results['img']`."""
+        """Normalize `results['img']`."""
         stains = estimate_stains(results['img'], self.max_pixels)
         if stains is None:
             return results

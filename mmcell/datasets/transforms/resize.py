@@ -51,7 +51,7 @@ class ChainedResize(Resize):
 class LimitLongEdge(ChainedResize):
     """Shrink an image whose long edge exceeds a limit; leave all others as they are.
 
-    Images are shrunk by area interpolation, which does not alias; masks by nearest neighbour.
+    Images are shrunk by area interpolation, which does not alias; masks by nearest neighbor.
 
     Args:
         max_size: Limit in pixels.

@@ -1,4 +1,4 @@
-"""Colour changes in stain space: how much haematoxylin and eosin a pixel holds, by the law of Beer and Lambert."""
+"""Color changes in stain space: how much hematoxylin and eosin a pixel holds, by the law of Beer and Lambert."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def map_optical_density(
 
 @TRANSFORMS.register_module()
 class RandomHEDJitter(BaseTransform):
-    """Vary how strongly a slide is stained: haematoxylin, eosin and residual (DAB) each become alpha * c + beta.
+    """Vary how strongly a slide is stained: hematoxylin, eosin and residual (DAB) each become alpha * c + beta.
 
     alpha is uniform in [1 - sigma, 1 + sigma] and beta in [-shift, shift], drawn for each stain: Tellez et al.,
     "Whole-slide mitosis detection in H&E breast histology", IEEE TMI 2018. Their later comparison ("Quantifying the

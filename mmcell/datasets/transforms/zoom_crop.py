@@ -28,7 +28,7 @@ class RandomZoomCrop(BaseTransform):
     a class that few images hold, let mmengine's ``ClassBalancedDataset`` repeat those images.
 
     The image is resized by area when it shrinks and bilinearly when it grows. Masks take the nearest pixel, at pixel
-    centres like the image: OpenCV's plain nearest neighbour, which MMDetection's Resize uses, shifts masks by up to
+    centers like the image: OpenCV's plain nearest neighbor, which MMDetection's Resize uses, shifts masks by up to
     half a pixel. Boxes are those of the pixels that are left, and cells without any are dropped. Cells that the border
     cuts stay cells however little is left, as they do at the border of an annotated test image, which AP counts;
     `min_visible` turns slivers into ignored cells instead.
@@ -44,7 +44,7 @@ class RandomZoomCrop(BaseTransform):
         zoom: Smallest and largest zoom, drawn log-uniformly: 2 shows the cells twice as large as the image does.
         rare_prob: Probability that the window holds a cell of a drawn class.
         class_weights: Relative weight of each class in that draw, such as its inverse frequency in the data set, one
-            number a class. None: all classes that the image holds are as likely.
+            number per class. None: all classes in the image are equally likely.
         min_visible: Cells of whose pixels less than this share lies in the window are ignored (gt_ignore_flags).
             MMDetection's assigners take ignored cells for background unless `ignore_iof_thr` is set.
         pad_val: Value of padded pixels, or one for each channel (BGR).

@@ -1,4 +1,4 @@
-"""A resumed training goes on exactly as if it had never stopped.
+"""A resumed training continues exactly as if it had never stopped.
 
 mmengine saves weights, optimizer, schedulers, EMA and logs, but no state of a random number generator, and those of
 the data workers could not be saved at all: persistent ones keep theirs from epoch to epoch and load ahead. Here nothing
@@ -26,7 +26,7 @@ _STEP, _SAMPLE = 0, 1
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Seeds every step and every sample, goes on in the midst of an epoch, and makes up for a lost validation.
+    """Seeds every step and every sample, resumes within an epoch, and repeats a lost validation.
 
     A run with this hook, killed at any moment and resumed from its last checkpoint, takes the same steps as one that
     was not: bit for bit on a CPU. Checkpoints may be those of epochs or of iterations, in mmengine's loop over epochs
@@ -57,7 +57,7 @@ class ExactResumeHook(Hook):
         }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Note where the checkpoint was saved: in the midst of an epoch, at its end, or after its validation."""
+        """Note where the checkpoint was saved: within an epoch, at its end, or after its validation."""
         self._resumed = checkpoint.get('exact_resume', {}) if runner._resume else {}
         info = checkpoint.get('message_hub', {}).get('runtime_info', {})
         self._lacks_validation = runner._resume and info.get('loop_stage') == 'train'
@@ -107,7 +107,7 @@ class ExactResumeHook(Hook):
             batches.place = runner.iter * runner.train_loop.dataloader.batch_size
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Begin to count anew."""
+        """Start counting again."""
         self._first_iter = runner.iter
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:

@@ -24,7 +24,7 @@ class ChannelsLastHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Turn the weights in place, once they are initialised: in another layout a seed would draw other ones."""
+        """Turn the weights in place, once they are initialized: in another layout a seed would draw other ones."""
         model = runner.model
         on_cpu = all(parameter.device.type == 'cpu' for parameter in model.parameters())
         if on_cpu and get_world_size() == 1 and takes_any_layout(model):

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill at any moment leaves whole, and the one to go on from."""
+"""Checkpoints that stay complete if the run is killed at any moment, and the one to resume from."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _LEFTOVER = re.compile(r'\.((epoch_|iter_|best_|interrupted\.).+\.pth|last_check
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's hook, except that an old checkpoint goes only once the new one is there.
+    """mmengine's hook, except that an old checkpoint is removed only once the new one is there.
 
-    mmengine removes first and saves then: with `max_keep_ckpts=1` a kill between the two loses everything, and one
+    mmengine first removes and then saves: with `max_keep_ckpts=1` a kill between the two loses everything, and one
     while the best checkpoint is renewed loses that. What waits for its removal is recorded in the new checkpoint
     (`outdated_ckpts` in the message hub), so that a resumed run removes what a killed one could not.
 
@@ -234,7 +234,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 def find_checkpoint(work_dir: str | Path) -> tuple[Path | None, list[Path]]:
-    """The checkpoint to go on from: the last one of a training that is whole.
+    """The checkpoint to resume from: the last complete one of a training.
 
     Args:
         work_dir: Folder of the run.
