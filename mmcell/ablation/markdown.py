@@ -13,7 +13,7 @@ from mmcell.coco.schema import read_results
 from mmcell.evaluation import Sampled, bootstrap_cells, bootstrap_coco, evaluate_cells, pool_truths, to_interval
 from mmcell.evaluation.headline import COMPARED, DECIDING
 from mmcell.io.files import write_bytes
-from mmcell.io.tables import to_csv
+from mmcell.io.tables import write_csv
 from mmcell.report.scalars import Run, is_measured, read_entries
 
 #: The scores of the table, in its order, as `mmcell.evaluation` names them.
@@ -124,7 +124,7 @@ def write_comparison(
     sections = ['# Ablation', *bases, *tables, _NOTES.format(samples=samples), *pictures]
     text = '\n\n'.join(section for section in sections if section)
     write_bytes(out / 'ablation.md', f'{text}\n'.encode())
-    write_bytes(out / 'ablation.csv', to_csv(_table([*rows, *pooled])))
+    write_csv(out / 'ablation.csv', _table([*rows, *pooled]))
     return [out / 'ablation.md', out / 'ablation.csv']
 
 

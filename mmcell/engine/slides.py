@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections import defaultdict
@@ -18,10 +17,10 @@ from mmcell.engine.predictor import CellModel
 from mmcell.engine.region_cells import assemble, predict_regions
 from mmcell.engine.slide_plan import SlideOptions, SlidePlan, begin, plan_slide
 from mmcell.errors import InputError
-from mmcell.io.files import atomic_path, locked, write_json
+from mmcell.io.files import locked, write_json
 from mmcell.io.images import ChannelOrder
 from mmcell.io.slide import Slide
-from mmcell.io.tables import safe_row
+from mmcell.io.tables import write_csv
 from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.slide_geojson import table_to_geojson
 from mmcell.report.slide_page import PICTURE_EDGE, write_slide_page
@@ -191,9 +190,7 @@ def _finish(
 
 def _write_summaries(summaries: Sequence[Mapping[str, Any]], classes: Sequence[str], path: Path) -> None:
     """A row a slide: :func:`mmcell.report.measurements.count_row`, and the share that was not looked at."""
-    with atomic_path(path) as temporary, temporary.open('w', encoding='utf-8', newline='') as file:
-        rows = csv.writer(file)
-        rows.writerow(safe_row(['slide', *count_heading(classes), 'skipped']))
-        for summary in summaries:
-            numbers = count_row(summary['counts'], summary['mpp'], summary['mm2'])
-            rows.writerow(safe_row([summary['slide'], *numbers, summary['skipped']]))
+    rows = [
+        [each['slide'], *count_row(each['counts'], each['mpp'], each['mm2']), each['skipped']] for each in summaries
+    ]
+    write_csv(path, [['slide', *count_heading(classes), 'skipped'], *rows])

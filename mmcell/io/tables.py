@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from mmcell.io.files import atomic_path
 
 #: What a spreadsheet takes for the beginning of a formula, or skips before one; the last four are of full width.
 _FORMULA = ('=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠')
@@ -23,8 +25,11 @@ def safe_row(values: Iterable[Any]) -> list[Any]:
     return [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value for value in values]
 
 
-def to_csv(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Rows as CSV in UTF-8, texts as :func:`safe_row` leaves them."""
-    text = io.StringIO(newline='')
-    csv.writer(text).writerows(map(safe_row, rows))
-    return text.getvalue().encode()
+def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows one by one as CSV in UTF-8, texts as :func:`safe_row` leaves them.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open('w', encoding='utf-8', newline='') as file:
+        csv.writer(file).writerows(map(safe_row, rows))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from mmcell.coco.results import Result, open_results
 from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.errors import InputError
+from mmcell.io import tables
 from mmcell.io.files import atomic_path, write_bytes
 from mmcell.io.slide import Slide
-from mmcell.io.tables import to_csv
 from mmcell.report.h5ad import table_to_h5ad
 from mmcell.report.image_set import ImageSet
 from mmcell.report.measurements import in_microns, measure
@@ -84,7 +85,7 @@ def write_csv(images: ImageSet, found: Found, out: Path) -> list[Path]:
         for image, cells in found
         for row in zip(*(column.tolist() for column in _columns(cells, images.mpp_of(image)).values()))
     )
-    write_bytes(out / 'cells.csv', to_csv([heading, *rows]))
+    tables.write_csv(out / 'cells.csv', chain([heading], rows))
     return [out / 'cells.csv']
 
 

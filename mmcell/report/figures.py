@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmcell.io.files import write_bytes
-from mmcell.io.tables import to_csv
+from mmcell.io.tables import write_csv
 from mmcell.report.scalars import VAL_CHARTS, Points, Run
 
 #: Okabe and Ito's colours for the colour-blind, without the yellow that is lost on white.
@@ -39,11 +39,11 @@ def write_curves(runs: Sequence[Run], out: str | Path) -> list[Path]:
     """
     out = Path(out)
     loss = [(run.name, step, value) for run in runs for step, value in run.loss]
-    write_bytes(out / 'loss.csv', to_csv([('run', 'step', 'loss'), *loss]))
+    write_csv(out / 'loss.csv', [('run', 'step', 'loss'), *loss])
     val = [
         (run.name, epoch, heading, value) for run in runs for heading in run.val for epoch, value in run.val[heading]
     ]
-    write_bytes(out / 'val.csv', to_csv([('run', 'epoch', 'number', 'value'), *val]))
+    write_csv(out / 'val.csv', [('run', 'epoch', 'number', 'value'), *val])
     charts = {'loss': ('step', 'training loss', [run.loss for run in runs])}
     for heading in dict.fromkeys(heading for run in runs for heading in run.val):
         charts[f'val_{heading}'] = ('epoch', f'val {heading}', [run.val.get(heading, []) for run in runs])
