@@ -23,7 +23,7 @@ from mmcell.io.slide import Slide
 from mmcell.io.tables import write_csv
 from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.slide_geojson import table_to_geojson
-from mmcell.report.slide_page import PICTURE_EDGE, write_slide_page
+from mmcell.report.slide_page import write_slide_page
 
 #: A row a slide, in the output folder.
 NAME = 'slides.csv'
@@ -158,8 +158,7 @@ def _finish(
     counts = assemble(plan, classes)
     table_to_geojson(plan.out / 'cells.parquet', plan.out / 'cells.geojson', classes)
     with Slide(plan.path, plan.channel_order) as slide:
-        picture = slide.overview(PICTURE_EDGE)[0]
-        write_slide_page(plan.out / 'cells.parquet', plan.out, picture, slide.size, plan.mpp, plan.name)
+        write_slide_page(plan.out / 'cells.parquet', plan.out, slide, slide.size, plan.mpp, plan.name)
     seconds['writing'] = time.perf_counter() - start
     total = sum(counts.values())
     summary = {

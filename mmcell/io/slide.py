@@ -103,10 +103,12 @@ class Slide:
         """
         if mpp is None:
             return self._source.read(level, x, y, x + width, y + height)
-        own = self._known_mpp()
-        if math.isclose(mpp, own, rel_tol=1e-6):
+        return self.read_scaled(x, y, width, height, mpp / self._known_mpp())
+
+    def read_scaled(self, x: int, y: int, width: int, height: int, scale: float) -> NDArray[np.uint8]:
+        """As :meth:`read` at `scale` times :attr:`mpp`, whether that is known or not."""
+        if math.isclose(scale, 1, rel_tol=1e-6):
             return self._source.read(0, x, y, x + width, y + height)
-        scale = mpp / own
         shrunk = [self.size[1] / level[1] for level in self.levels]
         level = max(i for i, factor in enumerate(shrunk) if i == 0 or factor <= scale * 1.001)
         step_x, step_y = (scale * self.levels[level][i] / self.size[i] for i in (1, 0))
@@ -134,11 +136,7 @@ class Slide:
         """
         strips, (height, width) = [], self.levels[level]
         for top in range(0, height, _STRIP * factor):
-            strip = self.read(0, top, width, min(_STRIP * factor, height - top), level)
-            padding = 0, -len(strip) % factor, 0, -width % factor
-            strip = cv2.copyMakeBorder(strip, *padding, cv2.BORDER_REPLICATE)
-            size = strip.shape[1] // factor, strip.shape[0] // factor
-            strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
+            strips.append(shrink(self.read(0, top, width, min(_STRIP * factor, height - top), level), factor))
         return np.concatenate(strips)
 
     def overview(self, edge: int) -> tuple[NDArray[np.uint8], float]:
@@ -150,6 +148,14 @@ class Slide:
         level = max(index for index, size in enumerate(self.levels) if index == 0 or max(size) >= edge)
         factor = -(-max(self.levels[level]) // edge)
         return self.shrink(factor, level), factor * max(self.size) / max(self.levels[level])
+
+
+def shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Pixels, (h, w, 3), each `factor` x `factor` of them averaged to one: (ceil(h / factor), ceil(w / factor), 3)."""
+    padding = 0, -pixels.shape[0] % factor, 0, -pixels.shape[1] % factor
+    pixels = cv2.copyMakeBorder(pixels, *padding, cv2.BORDER_REPLICATE)
+    size = pixels.shape[1] // factor, pixels.shape[0] // factor
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
 def read_shrunk(

@@ -24,7 +24,7 @@ from mmcell.report.image_set import ImageSet
 from mmcell.report.measurements import in_microns, measure
 from mmcell.report.parquet import CellTable, read_classes, read_groups
 from mmcell.report.slide_geojson import table_to_geojson
-from mmcell.report.slide_page import PICTURE_EDGE, write_slide_page
+from mmcell.report.slide_page import write_slide_page
 from mmcell.structures.cells import Cells
 from mmcell.visualization.palette import class_colours
 
@@ -125,11 +125,10 @@ def export_table(table: str | Path, out: str | Path, target: str, slide: str | P
     name, size, mpp = _describe_table(table)
     if target == 'geojson':
         return table_to_geojson(table, out / 'cells.geojson', read_classes(table))
-    picture = np.full((1, 1, 3), 255, np.uint8)
-    if slide is not None:
-        with Slide(slide) as opened:
-            size, picture = opened.size, opened.overview(PICTURE_EDGE)[0]
-    return write_slide_page(table, out, picture, size, mpp, name)
+    if slide is None:
+        return write_slide_page(table, out, None, size, mpp, name)
+    with Slide(slide) as opened:
+        return write_slide_page(table, out, opened, opened.size, mpp, name)
 
 
 def write_labels(images: ImageSet, found: Found, out: Path) -> list[Path]:

@@ -115,6 +115,19 @@ def to_geometries(masks: Runs) -> list[dict[str, Any]]:
     ]
 
 
+def split_rings(shapes: NDArray[np.object_]) -> tuple[list[NDArray[np.float64]], NDArray[np.int64], NDArray[np.int64]]:
+    """The rings of N polygons or multipolygons.
+
+    Returns:
+        Corners of each ring, (K, 2), the first repeated at the end; the polygon of each ring, its exterior first; and
+        the shape of each polygon.
+    """
+    parts, owners = shapely.get_parts(shapes, return_index=True)
+    rings, of_rings = shapely.get_rings(parts, return_index=True)
+    points, places = shapely.get_coordinates(rings, return_index=True)
+    return np.split(points, np.searchsorted(places, np.arange(1, len(rings)))), of_rings, owners
+
+
 def smooth_rings(masks: Runs) -> list[list[NDArray[np.int64]]]:
     """Rings through the middles of the pixel edges, which look smooth where the exact ones are stairs.
 

@@ -1,14 +1,21 @@
 """The page of a slide: all cells are in its files, and a browser loads those in view."""
 
+import io
 import json
 import re
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import shapely
+import tifffile
 from PIL import Image
+from scipy import ndimage
+from skimage.registration import phase_cross_correlation
 
 from mmcell.errors import InputError
+from mmcell.io.slide import shrink
 from mmcell.report.export import export_table
 from mmcell.report.parquet import CellTable, read_groups
 from mmcell.report.slide_density import count_squares
@@ -39,8 +46,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture
 def page(table, tmp_path):
-    picture = np.full((100, 100, 3), 255, np.uint8)
-    write_slide_page(table, tmp_path, picture, (SIDE, SIDE), 0.5, 'slide </script> <b>')
+    write_slide_page(table, tmp_path, None, (SIDE, SIDE), 0.5, 'slide </script> <b>')
     return tmp_path / 'cells.html'
 
 
@@ -82,6 +88,42 @@ def test_squares_and_picture(page, table):
     assert '</script> <b>' not in page.read_text()
 
 
+@pytest.fixture
+def drawn(tmp_path):
+    """A pyramid of odd sides, dark where its cells are: discs of many sizes, everywhere; and their table."""
+    rng, size = np.random.default_rng(0), (701, 403)
+    plane = np.zeros(size, np.uint8)
+    for x, y, radius in rng.integers([0, 0, 3], [size[1], size[0], 20], (50, 3)).tolist():
+        cv2.circle(plane, (x, y), radius, 1, -1)
+    labels, count = ndimage.label(plane)
+    image = np.where(plane[..., None] == 1, np.uint8(30), np.uint8([240, 220, 230]))
+    with tifffile.TiffWriter(tmp_path / 'slide.tif') as file:
+        file.write(image, tile=(256, 256), photometric='rgb', subifds=1)
+        file.write(shrink(image[:700, :402], 2), tile=(256, 256), photometric='rgb', subfiletype=1)
+    with CellTable(tmp_path / 'cells.parquet', CLASSES) as cells:
+        cells.add('slide.tif', Cells.from_label_map(labels, np.arange(count) % 2, CLASSES), 0.25)
+    return tmp_path, image, labels
+
+
+@pytest.mark.parametrize(('most', 'finest', 'levels'), [(2**29, 1, 4), (2**17, 2, 3)])
+def test_tiles_lie_where_the_slide_does(drawn, monkeypatch, most, finest, levels):
+    folder, image, _ = drawn
+    monkeypatch.setattr('mmcell.report.slide_page._MOST_PIXELS', most)
+    monkeypatch.setattr('mmcell.report.slide_page._TILE', 128)
+    (page, _) = export_table(folder / 'cells.parquet', folder / 'out', 'page', folder / 'slide.tif')
+    tiles = json.loads(re.search(r'id="config">(.+?)</script>', page.read_text())[1])['tiles']
+    assert tiles == {'side': 128, 'factor': finest, 'levels': levels}
+    for level in range(levels):
+        expected = shrink(image, finest * 2**level)
+        found = np.zeros_like(expected)
+        for path in (folder / 'out/cells_files').glob(f'{level}_*_*.jpg'):
+            column, row = (int(place) * 128 for place in path.stem.split('_')[1:])
+            pixels = np.asarray(Image.open(path))
+            found[row : row + pixels.shape[0], column : column + pixels.shape[1]] = pixels
+        shift = phase_cross_correlation(found[..., 1], expected[..., 1], upsample_factor=50)[0]
+        assert np.abs(shift).max() < 0.05 and np.abs(found.astype(float) - expected).mean() < 4
+
+
 def test_a_table_of_several_images_is_no_slide(table, tmp_path):
     with CellTable(tmp_path / 'cells.parquet', CLASSES) as cells:
         for name in ('a.png', 'b.png'):
@@ -116,7 +158,36 @@ def test_what_is_in_view_is_loaded(browser, requests_of, page):
     assert [entry for entry in browser.get_log('browser') if entry['level'] == 'SEVERE'] == []
 
 
+@pytest.mark.slow
+def test_outlines_lie_on_the_picture(browser, requests_of, tmp_path):
+    """A dark square where four tiles meet: from afar as from nearby, its outline runs round it."""
+    image = np.full((2048, 2048, 3), 240, np.uint8)
+    image[964:1084, 964:1084] = 40
+    tifffile.imwrite(tmp_path / 'slide.tif', image, photometric='rgb')
+    masks = place(find_runs(np.ones((120, 120), int))[1], (964, 964), image.shape[:2])
+    with CellTable(tmp_path / 'cells.parquet', CLASSES) as cells:
+        cells.add('slide.tif', Cells.certain(masks, [1], CLASSES))
+    (page, _) = export_table(tmp_path / 'cells.parquet', tmp_path / 'out', 'page', tmp_path / 'slide.tif')
+    browser.get(page.as_uri())
+    canvas = browser.find_element('id', 'canvas')
+
+    def is_outlined():
+        pixels = np.asarray(Image.open(io.BytesIO(canvas.screenshot_as_png)).convert('RGB'))[10:-10, 10:-10]
+        dark, yellow = (pixels < 70).all(axis=2), (pixels[..., :2] > 180).all(axis=2) & (pixels[..., 2] < 100)
+        if not dark.any() or not yellow.any():
+            return False
+        inner, outer = (np.array([[at.min(), at.max()] for at in each.nonzero()]) for each in (dark, yellow))
+        return (np.abs(inner - outer) < 4).all() and (np.abs(inner.mean(axis=1) - outer.mean(axis=1)) <= 0.5).all()
+
+    asked = []
+    for keys, tiles in (('', {'1_0_0'}), ('+' * 4, {'0_0_0', '0_0_1', '0_1_0', '0_1_1'})):
+        canvas.send_keys(keys)
+        wait(browser, is_outlined)
+        asked += requests_of(browser)
+        assert {Path(url).stem for url in asked if url.endswith('.jpg')} >= tiles
+
+
 def wait(browser, condition):
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 30).until(lambda _: condition())
+    WebDriverWait(browser, 30, poll_frequency=0.05).until(lambda _: condition())

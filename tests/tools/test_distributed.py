@@ -265,7 +265,7 @@ def test_slides(folder, weights, tmp_path, tool):
         {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob('*.*')) if path.is_file()}
         for out in (tmp_path / 'one', tmp_path / 'two')
     )
-    assert len(one) == 20 and one.keys() == two.keys()
+    assert len(one) == 23 and one.keys() == two.keys()
     for name in one:
         if name.endswith('summary.json'):
             mine, other = (json.loads(files[name]) | {'seconds': None} for files in (one, two))

@@ -1,7 +1,8 @@
 'use strict';
 // The viewer of a slide. From afar it shows how many cells there are; from nearby their outlines, loaded square by square.
+// Below lies the slide, in tiles of the level that the screen needs, and of coarser ones until these have come.
 (() => {
-  const { classes, mpp, size, squares, chunks, picture: source } = JSON.parse(document.getElementById('config').textContent);
+  const { classes, mpp, size, squares, chunks, tiles } = JSON.parse(document.getElementById('config').textContent);
   const byId = (id) => document.getElementById(id);
   const HALF_PIXELS = 2;  // of one pixel, the unit of the outlines
   const MOST_IN_VIEW = 24, MOST_KEPT = 96;  // files
@@ -10,10 +11,9 @@
   const canvas = byId('canvas');
   const hitTest = document.createElement('canvas').getContext('2d');
   const names = new Set(chunks.names);
-  const loaded = new Map();  // cells by the name of their square; the one that was seen last is the last
+  const loaded = new Map(), pictures = new Map();  // cells by the name of their square, tiles by their address
   const boxes = [...document.querySelectorAll('input.class')];
   const density = document.createElement('canvas');
-  const picture = new Image();
   let visible = [];
   let most = 0;
   let chosen = null;
@@ -28,50 +28,68 @@
     }
   };
 
-  /** Names of the squares in view that hold cells; null from afar. */
-  function squaresInView() {
-    const first = [view.x, view.y].map((at) => Math.floor(Math.max(at - REACH, 0) / chunks.side));
-    const last = [view.x + canvas.clientWidth / view.scale, view.y + canvas.clientHeight / view.scale]
-      .map((at, i) => Math.floor((Math.min(at, i ? size.height : size.width) + REACH) / chunks.side));
-    if ((last[0] - first[0] + 1) * (last[1] - first[1] + 1) > MOST_IN_VIEW) return null;
+  /** Column and row of each square of this side that is in view, or within `reach` of it. */
+  function squaresInView(side, reach) {
+    const first = [view.x, view.y].map((at) => Math.floor(Math.max(at - reach, 0) / side));
+    const last = [Math.min(view.x + canvas.clientWidth / view.scale + reach, size.width),
+      Math.min(view.y + canvas.clientHeight / view.scale + reach, size.height)].map((at) => Math.ceil(at / side));
     const found = [];
-    for (let row = first[1]; row <= last[1]; row += 1) {
-      for (let column = first[0]; column <= last[0]; column += 1) {
-        if (names.has(`${column}_${row}`)) found.push(`${column}_${row}`);
-      }
+    for (let row = first[1]; row < last[1]; row += 1) {
+      for (let column = first[0]; column < last[0]; column += 1) found.push([column, row]);
     }
     return found;
   }
 
-  function load(name) {
-    const cells = loaded.get(name) ?? [];
-    if (loaded.delete(name)) {
-      loaded.set(name, cells);
-      return cells;
-    }
-    loaded.set(name, cells);
-    const script = document.createElement('script');
-    script.src = `cells_files/${name}.js`;
-    script.onload = () => { script.remove(); view.draw(); };
-    script.onerror = () => { byId('summary').textContent = `${script.src} is missing: keep cells_files beside the page.`; };
-    document.head.append(script);
-    for (const old of loaded.keys()) {
-      if (loaded.size <= MOST_KEPT) break;
-      loaded.delete(old);
-    }
-    return cells;
+  /** What a map holds under a key, made where it is missing; what was asked for longest ago is forgotten. */
+  function recall(map, key, make) {
+    const value = map.get(key) ?? make();
+    map.delete(key);
+    map.set(key, value);
+    if (map.size > MOST_KEPT) map.delete(map.keys().next().value);
+    return value;
+  }
+
+  function load(element, name) {
+    element.onload = () => { element.remove(); view.draw(); };
+    element.onerror = () => { byId('summary').textContent = `${name} is missing: keep cells_files beside the page.`; };
+    element.src = `cells_files/${name}`;
+    return element;
+  }
+
+  function cellsOf(name) {
+    return recall(loaded, name, () => {
+      document.head.append(load(document.createElement('script'), `${name}.js`));
+      return [];
+    });
   }
 
   // ---- drawing ----------------------------------------------------------------------------------------------------
 
   function paint(context) {
-    if (byId('picture').checked && picture.complete) context.drawImage(picture, 0, 0, size.width, size.height);
-    const near = squaresInView();
-    visible = near ? near.flatMap(load).filter((cell) => boxes[cell.label].checked && view.isInView(cell)) : [];
+    if (tiles && byId('picture').checked) paintPicture(context);
+    const squares = squaresInView(chunks.side, REACH);
+    const near = squares.length <= MOST_IN_VIEW;
+    visible = near ? squares.map((square) => square.join('_')).filter((name) => names.has(name)).flatMap(cellsOf)
+      .filter((cell) => boxes[cell.label].checked && view.isInView(cell)) : [];
     canvas.dataset.drawn = visible.length;
     canvas.dataset.loaded = loaded.size;
     if (near) paintCells(context);
     else paintDensity(context);
+  }
+
+  function paintPicture(context) {
+    const pixel = 1 / (view.scale * (window.devicePixelRatio || 1));  // of the screen, in pixels of the slide
+    const finest = Math.min(tiles.levels - 1, Math.max(0, Math.floor(Math.log2(pixel / tiles.factor))));
+    for (let level = tiles.levels - 1; level >= finest; level -= 1) {
+      const scale = tiles.factor * 2 ** level;
+      for (const [column, row] of squaresInView(tiles.side * scale, 0)) {
+        const name = `${level}_${column}_${row}.jpg`;
+        if (level > finest && level < tiles.levels - 1 && !pictures.has(name)) continue;
+        const tile = recall(pictures, name, () => load(new Image(), name));
+        const { naturalWidth: width, naturalHeight: height } = tile;
+        if (width) context.drawImage(tile, column * tiles.side * scale, row * tiles.side * scale, width * scale, height * scale);
+      }
+    }
   }
 
   function paintCells(context) {
@@ -123,9 +141,7 @@
   }
 
   for (const box of boxes) box.addEventListener('change', sum);
-  byId('picture').addEventListener('change', view.draw);
-  picture.onload = view.draw;
-  picture.src = source;
+  byId('picture')?.addEventListener('change', view.draw);
   view.size = size;
   sum();
   view.fit();
