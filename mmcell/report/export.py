@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from numpy.typing import NDArray
 from mmcell.coco.results import Result, open_results
 from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.errors import InputError
-from mmcell.io import tables
 from mmcell.io.files import atomic_path, write_bytes
 from mmcell.io.slide import Slide
+from mmcell.io.tables import write_csv
 from mmcell.report.h5ad import table_to_h5ad
 from mmcell.report.image_set import ImageSet
 from mmcell.report.measurements import in_microns, measure
-from mmcell.report.parquet import CellTable, read_classes, read_groups
+from mmcell.report.parquet import CellTable, read_classes, read_groups, read_schema, select_cells
 from mmcell.report.slide_geojson import table_to_geojson
+from mmcell.report.slide_labels import table_to_labels
 from mmcell.report.slide_page import write_slide_page
 from mmcell.structures.cells import Cells
 from mmcell.visualization.palette import class_colours
@@ -56,7 +58,12 @@ def export_results(
     """
     images = ImageSet.load(images_json)
     where, opened = open_results(results)
-    return TARGETS[target](images, images.found(opened, score_thr, where), Path(out_dir))
+    found = images.found(opened, score_thr, where)
+    if target in WRITERS:
+        return WRITERS[target](images, found, Path(out_dir))
+    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
+        (table,) = write_parquet(images, found, Path(scratch))
+        return export_table(table, out_dir, target)
 
 
 def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
@@ -77,18 +84,6 @@ def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
     return paths
 
 
-def write_csv(images: ImageSet, found: Found, out: Path) -> list[Path]:
-    """One `cells.csv` for all images: a row a cell, with the columns of `cells.parquet` but the outline."""
-    heading = ['image', *_columns(Cells.none(images.classes))]
-    rows = (
-        (image['file_name'], *row)
-        for image, cells in found
-        for row in zip(*(column.tolist() for column in _columns(cells, images.mpp_of(image)).values()))
-    )
-    tables.write_csv(out / 'cells.csv', chain([heading], rows))
-    return [out / 'cells.csv']
-
-
 def write_parquet(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """One `cells.parquet` for all images, see :class:`mmcell.report.parquet.CellTable`."""
     with CellTable(out / 'cells.parquet', images.classes) as table:
@@ -97,38 +92,62 @@ def write_parquet(images: ImageSet, found: Found, out: Path) -> list[Path]:
     return [out / 'cells.parquet']
 
 
-def write_h5ad(images: ImageSet, found: Found, out: Path) -> list[Path]:
-    """One `cells.h5ad` for all images, see :func:`mmcell.report.h5ad.table_to_h5ad`."""
-    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
-        (table,) = write_parquet(images, found, Path(scratch))
-        return [table_to_h5ad(table, out / 'cells.h5ad')]
-
-
-def export_table(table: str | Path, out: str | Path, target: str, slide: str | Path | None = None) -> list[Path]:
-    """Write the cells of a slide in another format; but for h5ad, a group of rows is in memory at a time.
+def export_table(
+    table: str | Path, out: str | Path, target: str, slide: str | Path | None = None, score_thr: float | None = None
+) -> list[Path]:
+    """Write the cells of a table in another format; but for h5ad, a group of rows is in memory at a time.
 
     Args:
-        table: From :class:`mmcell.report.parquet.CellTable`, of one image.
+        table: From :class:`mmcell.report.parquet.CellTable`; of one image, but for csv, h5ad and parquet.
         out: Folder to write to.
-        target: 'geojson', 'page' or 'h5ad'.
-        slide: The slide, whose picture is shown on the page.
+        target: 'csv', 'geojson', 'h5ad', 'labels', 'page' or 'parquet'.
+        slide: The image that the cells are of: 'labels' have its size, and 'page' shows its pixels.
+        score_thr: Lowest score that is written; None writes all cells, which is no use to 'parquet'.
 
     Returns:
         The paths written.
 
     Raises:
-        InputError: If the table is none or of several images, or a file cannot be written.
+        InputError: If the table is none or is not of one image, the slide is another one, or a file cannot be written.
     """
-    out = Path(out)
-    if target == 'h5ad':
-        return [table_to_h5ad(table, out / 'cells.h5ad')]
-    name, size, mpp = _describe_table(table)
-    if target == 'geojson':
-        return table_to_geojson(table, out / 'cells.geojson', read_classes(table))
-    if slide is None:
-        return write_slide_page(table, out, None, size, mpp, name)
-    with Slide(slide) as opened:
-        return write_slide_page(table, out, opened, opened.size, mpp, name)
+    out, given = Path(out), table
+    if target == 'parquet':
+        if score_thr is None or (out / 'cells.parquet').resolve() == Path(table).resolve():
+            raise InputError(table, 'is such a table', 'give --score-thr and another folder to write a part of it')
+        return [select_cells(table, out / 'cells.parquet', score_thr)]
+    with ExitStack() as stack:
+        if score_thr is not None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix='mmcell-'))
+            table = select_cells(given, Path(scratch) / 'cells.parquet', score_thr)
+        if target == 'csv':
+            return [table_to_csv(table, out / 'cells.csv')]
+        if target == 'h5ad':
+            return [table_to_h5ad(table, out / 'cells.h5ad')]
+        name, size, centres, mpp = _describe_table(given)
+        if target == 'geojson':
+            return table_to_geojson(table, out / 'cells.geojson', read_classes(table))
+        opened = None if slide is None else stack.enter_context(Slide(slide))
+        if opened is not None:
+            size = opened.size
+            if any(np.less(size, centres)):
+                raise InputError(
+                    opened.path, f'is smaller than what {given} has cells of', 'give the slide of this table'
+                )
+        if target == 'labels':
+            return [table_to_labels(table, out / 'cells_labels.ome.tif', size, mpp)]
+        return write_slide_page(table, out, opened, size, mpp, name)
+
+
+def table_to_csv(table: str | Path, out: Path) -> Path:
+    """Write a table as CSV: a row a cell, and all columns but the outline.
+
+    Raises:
+        InputError: If the table is none, or the file cannot be written.
+    """
+    columns = [name for name in read_schema(table).names if name != 'outline']
+    rows = (row for group in read_groups(table, columns) for row in zip(*group.to_pydict().values()))
+    write_csv(out, chain([columns], rows))
+    return out
 
 
 def write_labels(images: ImageSet, found: Found, out: Path) -> list[Path]:
@@ -147,35 +166,30 @@ def write_labels(images: ImageSet, found: Found, out: Path) -> list[Path]:
     return paths
 
 
-#: What `tools/export.py --to` offers.
-TARGETS: dict[str, Callable[[ImageSet, Found, Path], list[Path]]] = {
+#: Formats whose files are not made of a table.
+WRITERS: dict[str, Callable[[ImageSet, Found, Path], list[Path]]] = {
     'geojson': write_geojson,
-    'csv': write_csv,
     'parquet': write_parquet,
     'labels': write_labels,
-    'h5ad': write_h5ad,
 }
+#: What `tools/export.py --to` offers of results.
+TARGETS = (*WRITERS, 'csv', 'h5ad')
 
 
-def _describe_table(table: str | Path) -> tuple[str, tuple[int, int], float | None]:
-    """The image that cells are of, the height and width that they reach, and its microns per pixel, if known."""
+def _describe_table(table: str | Path) -> tuple[str, tuple[int, int], tuple[int, int], float | None]:
+    """The image that cells are of, the height and width that they and their centres reach, and mpp, if known."""
     names: set[str] = set()
-    size, mpp = np.ones(2, int), np.nan
-    for group in read_groups(table, ['image', 'x2', 'y2', 'area', 'area_um2']):
+    reaches, mpp = np.ones(4, int), np.nan
+    sides = ['y2', 'x2', 'centroid_y', 'centroid_x']
+    for group in read_groups(table, ['image', 'area', 'area_um2', *sides]):
         names |= set(group['image'].unique().to_pylist())
-        size = np.maximum(size, [int(np.ceil(group[side].to_numpy().max())) for side in ('y2', 'x2')])
+        reaches = np.maximum(reaches, [int(np.ceil(group[side].to_numpy().max())) for side in sides])
         mpp = np.sqrt(np.divide(group['area_um2'].to_numpy()[0], group['area'].to_numpy()[0]))
     if len(names) > 1:
         problem = f'holds cells of {len(names)} images'
         raise InputError(table, problem, 'give the table of one slide, or results.json with --images')
-    return next(iter(names), str(table)), (int(size[0]), int(size[1])), None if np.isnan(mpp) else float(mpp)
-
-
-def _columns(cells: Cells, mpp: float | None = None) -> dict[str, NDArray]:
-    # What both measure stays in the place that it has in the first.
-    found = {**cells.columns(), **measure(cells.masks)}
-    unknown = np.full(len(cells), '')
-    return found | {name: unknown if mpp is None else each for name, each in in_microns(found, mpp or 1).items()}
+    bottom, right, *centres = reaches.tolist()
+    return next(iter(names), str(table)), (bottom, right), tuple(centres), None if np.isnan(mpp) else float(mpp)
 
 
 def _write_plane(path: Path, plane: NDArray, classes: Sequence[str]) -> None:

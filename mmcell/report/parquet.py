@@ -117,10 +117,21 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
     Raises:
         InputError: If it is no such table.
     """
+    schema = read_schema(path)
+    with _refusing(path):
+        return tuple(json.loads(schema.metadata[b'classes']))
+
+
+def read_schema(path: str | Path) -> pyarrow.Schema:
+    """Names and types of the columns of a table.
+
+    Raises:
+        InputError: If it is none.
+    """
     import pyarrow.parquet
 
     with _refusing(path):
-        return tuple(json.loads(pyarrow.parquet.read_schema(path).metadata[b'classes']))
+        return pyarrow.parquet.read_schema(path)
 
 
 def read_groups(path: str | Path, columns: Sequence[str] | None = None) -> Iterator[pyarrow.Table]:
@@ -136,11 +147,43 @@ def read_groups(path: str | Path, columns: Sequence[str] | None = None) -> Itera
     import pyarrow.parquet
 
     with _refusing(path), pyarrow.parquet.ParquetFile(path) as file:
-        if missing := {'image', 'class', 'outline', *(columns or ())} - set(file.schema_arrow.names):
+        if missing := {'image', 'id', 'class', 'score', 'outline', *(columns or ())} - set(file.schema_arrow.names):
             problem = f'has no column {min(missing)!r}'
             raise InputError(path, problem, 'give a table of cells as infer writes it')
         for index in range(file.num_row_groups):
             yield file.read_row_group(index, columns)
+
+
+def select_cells(path: str | Path, out: str | Path, score_thr: float) -> Path:
+    """Write the rows of a table that score `score_thr` or more as another one; they keep their ids.
+
+    Raises:
+        InputError: If it is no such table or has no such rows, or the other one cannot be written.
+    """
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    chosen = pyarrow.compute.field('score') >= score_thr
+    if not any(len(group.filter(chosen)) for group in read_groups(path, ['score'])):
+        raise InputError(path, f'holds no cell that scores {score_thr:g} or more', 'lower --score-thr')
+    with (
+        atomic_path(out) as temporary,
+        pyarrow.parquet.ParquetWriter(temporary, read_schema(path), compression='zstd') as file,
+    ):
+        for group in read_groups(path):
+            if len(some := group.filter(chosen)):
+                file.write_table(some)
+    return Path(out)
+
+
+def read_rows(path: str | Path, columns: Sequence[str], top: float, bottom: float) -> Iterator[pyarrow.RecordBatch]:
+    """Those rows of a table whose cells reach into a band of the image, from `top` to `bottom`, some at a time."""
+    import pyarrow.dataset
+
+    y1, y2 = pyarrow.dataset.field('y1'), pyarrow.dataset.field('y2')
+    table = pyarrow.dataset.dataset(Path(path), format='parquet')
+    with _refusing(path):
+        yield from table.to_batches(columns=list(columns), filter=(y1 < bottom) & (y2 > top))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcell.structures.outlines import split_rings
 from mmcell.structures.rle import Runs
 
 #: Corners of a closed line, (K, 2) float64 as x, y; the first may be repeated at the end.
@@ -50,6 +51,18 @@ def fill_polygons(outlines: Sequence[Sequence[Polygon]], size: tuple[int, int], 
     owners, starts, ends = _where_positive(parts[lines], starts, ends, weights, size)
     owners, starts, ends = _where_positive(cells[owners], starts, ends, np.ones(len(owners), dtype=np.int64), size)
     return Runs(starts, ends, np.searchsorted(owners, np.arange(len(outlines) + 1)), (size[0], size[1]))
+
+
+def fill_shapes(shapes: NDArray[np.object_], size: tuple[int, int]) -> Runs:
+    """:func:`fill_polygons` of N shapely polygons or multipolygons."""
+    rings, parts, owners = split_rings(shapes)
+    polygons: list[list[Ring]] = [[] for _ in owners]
+    for ring, part in zip(rings, parts.tolist()):
+        polygons[part].append(ring)
+    cells: list[list[Polygon]] = [[] for _ in shapes]
+    for polygon, owner in zip(polygons, owners.tolist()):
+        cells[owner].append(polygon)
+    return fill_polygons(cells, size)
 
 
 def fill_circle(centre: tuple[float, float], radius: float, size: tuple[int, int]) -> Runs:

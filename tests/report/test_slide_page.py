@@ -1,5 +1,6 @@
 """The page of a slide: all cells are in its files, and a browser loads those in view."""
 
+import csv
 import io
 import json
 import re
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet
 import pytest
 import shapely
 import tifffile
@@ -122,6 +124,60 @@ def test_tiles_lie_where_the_slide_does(drawn, monkeypatch, most, finest, levels
             found[row : row + pixels.shape[0], column : column + pixels.shape[1]] = pixels
         shift = phase_cross_correlation(found[..., 1], expected[..., 1], upsample_factor=50)[0]
         assert np.abs(shift).max() < 0.05 and np.abs(found.astype(float) - expected).mean() < 4
+
+
+def test_label_map_of_a_slide(drawn):
+    folder, _, labels = drawn
+    (path,) = export_table(folder / 'cells.parquet', folder / 'out', 'labels', folder / 'slide.tif')
+    with tifffile.TiffFile(path) as file:
+        levels = file.series[0].levels
+        assert file.is_bigtiff and levels[0].keyframe.is_tiled and levels[0].dtype == np.uint32
+        assert 'PhysicalSizeX="0.25"' in file.ome_metadata
+        assert [level.shape for level in levels] == [(-(-701 // 2**k), -(-403 // 2**k)) for k in range(2)]
+        np.testing.assert_array_equal(levels[0].asarray(), labels)
+        for k, level in enumerate(levels[1:], start=1):
+            # The centre of each pixel is a corner of four of the largest level: these agree but for the rims of cells.
+            corner = slice(2 ** (k - 1), None, 2**k)
+            four = np.stack([np.roll(labels, (dy, dx), (0, 1))[corner, corner] for dy in (0, 1) for dx in (0, 1)])
+            same = (four == four[0]).all(axis=0)
+            inside = level.asarray()[: same.shape[0], : same.shape[1]]
+            assert same.mean() > 0.95 and (inside[same] == four[0][same]).all() and inside.any()
+
+
+def test_tables_become_tables(drawn, tool):
+    folder, _, labels = drawn
+    table, out = folder / 'cells.parquet', folder / 'out'
+    scores = np.linspace(0, 1, labels.max())
+    with CellTable(table, ('=1', '+2')) as cells:
+        cells.add('@slide', Cells.from_label_map(labels, np.arange(len(scores)) % 2, ('=1', '+2'), scores))
+    assert tool('export', table, '--to', 'csv', '--out', out).status == 0
+    whole = pyarrow.parquet.read_table(table).drop_columns('outline')
+    with (out / 'cells.csv').open(newline='') as file:
+        heading, *rows = csv.reader(file)
+    assert heading == whole.column_names and len(rows) == len(scores)
+    assert rows[1][:4] == ["'@slide", '2', "'+2", str(scores[1])]
+    assert tool('export', table, '--to', 'parquet', '--score-thr', '0.5', '--out', out).status == 0
+    selected = pyarrow.parquet.read_table(out / 'cells.parquet')
+    assert selected['id'].to_pylist() == [i + 1 for i, score in enumerate(scores) if score >= 0.5]
+    assert selected.schema.metadata == pyarrow.parquet.read_schema(table).metadata
+    assert tool('export', table, '--to', 'geojson', '--score-thr', '0.5', '--out', out).status == 0
+    features = json.loads((out / 'cells.geojson').read_text())['features']
+    assert [int(each['properties']['name']) for each in features] == selected['id'].to_pylist()
+
+
+def test_what_is_not_written_of_a_table(drawn, tool):
+    folder, image, _ = drawn
+    tifffile.imwrite(folder / 'other.tif', image[:500], photometric='rgb')
+    for arguments, problem in (
+        (['parquet'], 'is such a table; give --score-thr'),
+        (['parquet', '--score-thr', 0.5, '--out', folder], 'is such a table'),
+        (['labels'], '--to labels needs --slide'),
+        (['labels', '--slide', folder / 'other.tif'], 'is smaller than what'),
+        (['csv', '--slide', folder / 'other.tif'], '--slide is for --to page'),
+    ):
+        done = tool('export', folder / 'cells.parquet', '--out', folder / 'out', '--to', *arguments)
+        assert done.status == 2 and problem in done.err and done.err.count('\n') == 1
+    assert not (folder / 'out').exists()
 
 
 def test_a_table_of_several_images_is_no_slide(table, tmp_path):
