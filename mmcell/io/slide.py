@@ -158,26 +158,6 @@ def shrink(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def read_shrunk(
-    path: str | Path, factor: int, channel_order: ChannelOrder = 'rgb'
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """An image as :meth:`Slide.shrink` reads it.
-
-    Args:
-        path: The image file.
-        factor: How much to shrink it.
-        channel_order: Order in which the file stores its colours.
-
-    Returns:
-        (ceil(H / factor), ceil(W / factor), 3) RGB, and the height and width H, W of the file.
-
-    Raises:
-        InputError: If the image cannot be read.
-    """
-    with Slide(path, channel_order) as slide:
-        return slide.shrink(factor), slide.size
-
-
 def without_repeats(paths: Iterable[Path]) -> list[Path]:
     """Paths without those DICOM files that are levels of a slide of which another file is there: any opens all of it.
 

@@ -18,8 +18,8 @@ from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io.files import write_bytes
-from mmcell.io.images import ChannelOrder, read_image
-from mmcell.io.slide import read_shrunk
+from mmcell.io.images import ChannelOrder
+from mmcell.io.slide import Slide
 from mmcell.report.image_set import ImageSet
 from mmcell.structures.cells import Cells
 from mmcell.structures.outlines import smooth_rings
@@ -98,11 +98,8 @@ def draw_file(
         InputError: If the image cannot be read, or has another size than the cells say.
     """
     factor = -(-max(cells.size) // SHRUNK_EDGE)
-    if factor > 1:
-        small, size = read_shrunk(path, factor, channel_order)
-    else:
-        small = read_image(path, channel_order)
-        size = small.shape[:2]
+    with Slide(path, channel_order) as image:
+        small, size = image.shrink(factor), image.size
     if size != tuple(cells.size):
         problem = f'is {size[1]} x {size[0]}, but its cells are of {cells.size[1]} x {cells.size[0]} pixels'
         raise InputError(path, problem, 'convert the data, or predict, again')

@@ -7,7 +7,6 @@ from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
 from mmcell.io import slide
 from mmcell.io.images import read_image
-from mmcell.io.slide import read_shrunk
 from mmcell.report import overlay
 from mmcell.report.overlay import draw_overlay, write_overlays
 from mmcell.structures.run_geometry import box_bitmaps
@@ -84,8 +83,9 @@ def test_large_images_are_read_in_strips_and_shrunk(dataset, tmp_path, monkeypat
     pixels = read_image(source)
     padded = np.pad(pixels, ((0, -pixels.shape[0] % 3), (0, 0), (0, 0)), mode='edge').astype(float)
     expected = padded.reshape(-1, 3, 40, 3, 3).mean(axis=(1, 3))
-    small, size = read_shrunk(source, 3)
-    assert size == pixels.shape[:2] and small.shape == expected.shape and np.abs(small - expected).max() <= 0.51
+    with slide.Slide(source) as opened:
+        small = opened.shrink(3)
+    assert small.shape == expected.shape and np.abs(small - expected).max() <= 0.51
     picture = cv2.imread(str(path))[..., ::-1]
     panel = next(
         picture[top : top + len(small), 16:56] for top in range(100) if (picture[top, 16:56] == small[0]).all()
