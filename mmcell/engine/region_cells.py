@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mmcell.io.files import atomic_path
 from mmcell.io.slide import Slide
 from mmcell.report.parquet import CellTable
 from mmcell.structures.cells import Cells
-from mmcell.structures.parts import keep_largest_parts
+from mmcell.structures.parts import without_crumbs
 from mmcell.structures.resolve import take_once
 from mmcell.structures.rle import Runs
 from mmcell.structures.run_geometry import place
@@ -125,7 +126,7 @@ def assemble(plan: SlidePlan, classes: tuple[str, ...]) -> dict[str, int]:
     with CellTable(plan.out / 'cells.parquet', classes, view.scale) as table:
         for index, region in enumerate(plan.regions):
             cells = _load(plan.file(index), classes)
-            cells = _moved(cells, region.window[:2], view.size)
+            cells = replace(cells, masks=place(cells.masks, region.window[:2], view.size))
             cells = cells[_belongs(cells, region, view.size)]
             neighbours = [(region.row - 1, region.column + step) for step in (-1, 0, 1)]
             neighbours.append((region.row, region.column - 1))
@@ -155,37 +156,20 @@ def subtract(taken: Sequence[Cells], cells: Cells) -> Cells:
         return cells
     kept, runs = take_once(Runs.cat([*others, cells.masks]), max_taken=0.3)
     mine = np.flatnonzero(kept >= count)
-    masks, left = runs.select(mine), cells[kept[mine] - count]
-    cut = np.flatnonzero(masks.areas < left.areas)
-    places = np.arange(len(masks))
-    places[cut] = len(masks) + np.arange(len(cut))
-    masks = Runs.cat([masks, keep_largest_parts(masks.select(cut))]).select(places)
-    return Cells(masks, left.labels, left.scores, left.probabilities, left.classes)
+    left = cells[kept[mine] - count]
+    return replace(left, masks=without_crumbs(left.masks, runs.select(mine)))
 
 
 def _save(path: Path, cells: Cells) -> None:
-    masks = cells.masks
+    found: dict[str, Any] = dict(labels=cells.labels, scores=cells.scores, probabilities=cells.probabilities)
     with atomic_path(path) as temporary, temporary.open('wb') as file:
-        np.savez(
-            file,
-            starts=masks.starts,
-            ends=masks.ends,
-            offsets=masks.offsets,
-            size=masks.size,
-            labels=cells.labels,
-            scores=cells.scores,
-            probabilities=cells.probabilities,
-        )
+        np.savez(file, **vars(cells.masks), **found)
 
 
 def _load(path: Path, classes: tuple[str, ...]) -> Cells:
     with np.load(path) as file:
         masks = Runs(file['starts'], file['ends'], file['offsets'], tuple(file['size'].tolist()))
         return Cells(masks, file['labels'], file['scores'], file['probabilities'], classes)
-
-
-def _moved(cells: Cells, corner: tuple[int, int], size: tuple[int, int]) -> Cells:
-    return Cells(place(cells.masks, corner, size), cells.labels, cells.scores, cells.probabilities, cells.classes)
 
 
 def _belongs(cells: Cells, region: Region, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -52,6 +52,19 @@ def find_parts(masks: Runs) -> Pieces:
     return Pieces(owners, columns, tops, bottoms, rank[parts], owners[np.sort(first)])
 
 
+def without_crumbs(masks: Runs, trimmed: Runs) -> Runs:
+    """What is left of N masks after something was taken from some: of these the largest part, of the others all.
+
+    Args:
+        masks: Before.
+        trimmed: After, (N).
+    """
+    cut = np.flatnonzero(trimmed.areas < masks.areas)
+    places = np.arange(len(masks))
+    places[cut] = len(masks) + np.arange(len(cut))
+    return Runs.cat([trimmed, keep_largest_parts(trimmed.select(cut))]).select(places)
+
+
 def keep_largest_parts(masks: Runs) -> Runs:
     """Of each mask only its largest 4-connected part, the one that begins first of equals."""
     pieces = find_parts(masks)

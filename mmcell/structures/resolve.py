@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mmcell.structures.cells import Cells
 from mmcell.structures.fusion import majority_masks, vote_shares
 from mmcell.structures.overlaps import find_agreeing, unsuppressed
-from mmcell.structures.parts import keep_largest_parts
+from mmcell.structures.parts import without_crumbs
 from mmcell.structures.rle import Runs
 
 Way = Literal['objectness', 'fused', 'votes', 'score', 'nms']
@@ -136,10 +136,7 @@ def resolve(
         found, probabilities = found.select(kept), probabilities[kept]
         cell_scores, cell_labels = cell_scores[kept], cell_labels[kept]
     if parts == 'largest':
-        cut = np.flatnonzero(trimmed.areas < found.areas)
-        places = np.arange(len(trimmed))
-        places[cut] = len(trimmed) + np.arange(len(cut))
-        trimmed = Runs.cat([trimmed, keep_largest_parts(trimmed.select(cut))]).select(places)
+        trimmed = without_crumbs(found, trimmed)
     return Cells(trimmed, cell_labels, cell_scores, probabilities, tuple(classes))
 
 
