@@ -161,10 +161,8 @@ def plan_slide(
     )
 
 
-def begin(plan: SlidePlan | InputError) -> SlidePlan:
-    """Remove from the folder of a plan what other calls left there, and list what is to do; an error is raised."""
-    if isinstance(plan, InputError):
-        raise plan
+def begin(plan: SlidePlan) -> SlidePlan:
+    """Remove from the folder of a plan what other calls left there, and list what is to do."""
     if plan.known is None:
         _prepare(plan)
         plan.todo.extend(index for index in range(len(plan.regions)) if not plan.file(index).exists())

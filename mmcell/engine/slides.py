@@ -73,27 +73,30 @@ def infer_slides(
     def plan_one(name: str) -> SlidePlan:
         return plan_slide(model, call, name, *slides[name], score_thr, options, channel_order)
 
-    lines, errors, summaries = [], [], []
+    def without_errors(outcomes: Sequence[_Result | InputError]) -> list[_Result]:
+        errors.extend(each for each in outcomes if isinstance(each, InputError))
+        return [each for each in outcomes if not isinstance(each, InputError)]
+
+    lines: list[str] = []
+    errors: list[InputError] = []
+    summaries: list[dict[str, Any]] = []
     names, rank, count = list(slides), get_rank(), get_world_size()
     with ExitStack() as held:
         lock = locked(out / '.slides.lock', refuse) if is_main_process() else None
         for some in (names[start : start + count] for start in range(0, len(names), count)):
-            plans = _one_each([partial(plan_one, name) for name in some])
+            plans = without_errors(_one_each([partial(plan_one, name) for name in some]))
             # Not before there is something to do: what is refused leaves nothing behind, the lock too.
-            if lock is not None and not all(isinstance(plan, InputError) for plan in plans):
+            if lock is not None and plans:
                 held.enter_context(lock)
                 lock = None
-            plans = _one_each([partial(begin, plan) for plan in plans])
-            shares = deal([[] if isinstance(plan, InputError) else plan.todo for plan in plans], rank, count)
-            stages = [_attempt(partial(_predict, model, plan, share)) for plan, share in zip(plans, shares)]
+            plans = without_errors(_one_each([partial(begin, plan) for plan in plans]))
+            shares = deal([plan.todo for plan in plans], rank, count)
+            stages = [_attempt(partial(predict_regions, model, plan, share)) for plan, share in zip(plans, shares)]
             all_stages = zip(*all_gather_object(stages))
             tasks = [partial(_finish, plan, each, model.classes) for plan, each in zip(plans, all_stages)]
-            for outcome in _one_each(tasks):
-                if isinstance(outcome, InputError):
-                    errors.append(outcome)
-                else:
-                    summaries.append(outcome[0])
-                    lines += outcome[1]
+            for summary, said in without_errors(_one_each(tasks)):
+                summaries.append(summary)
+                lines += said
         if summaries:
             lines.append(f'wrote {out / NAME}')
             if is_main_process():
@@ -124,20 +127,13 @@ def _attempt(task: Callable[[], _Result]) -> _Result | InputError:
         return error
 
 
-def _predict(model: CellModel, plan: SlidePlan | InputError, todo: Sequence[int]) -> dict[str, float]:
-    """Predict a share of the regions, see :func:`mmcell.engine.region_cells.predict_regions`."""
-    if isinstance(plan, InputError):
-        raise plan
-    return predict_regions(model, plan, todo)
-
-
 def _finish(
-    plan: SlidePlan | InputError, stages: Sequence[dict[str, float] | InputError], classes: tuple[str, ...]
+    plan: SlidePlan, stages: Sequence[dict[str, float] | InputError], classes: tuple[str, ...]
 ) -> tuple[dict[str, Any], list[str]]:
     """Bring the regions of a slide together and write what readers want.
 
     Args:
-        plan: The plan; an error in its place is raised.
+        plan: The plan.
         stages: Of each process the seconds by stage that it took, or an error, which is raised.
         classes: Names of the classes.
 
@@ -151,7 +147,6 @@ def _finish(
             raise each
         for stage, took in each.items():
             seconds[stage] += took
-    assert isinstance(plan, SlidePlan)  # or the stages would be errors
     if plan.known is not None:
         return plan.known, [f'{plan.name}: all {plan.known["total"]} cells are in {plan.out} already']
     start = time.perf_counter()
