@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,18 +16,16 @@ from numpy.typing import NDArray
 from mmcell.coco.results import Result, open_results
 from mmcell.coco.threshold import DEFAULT_THRESHOLD
 from mmcell.errors import InputError
-from mmcell.io.files import atomic_path, write_bytes
+from mmcell.io.files import atomic_path
 from mmcell.io.slide import Slide
 from mmcell.io.tables import write_csv
 from mmcell.report.h5ad import table_to_h5ad
 from mmcell.report.image_set import ImageSet
-from mmcell.report.measurements import in_microns, measure
 from mmcell.report.parquet import CellTable, read_classes, read_groups, read_schema, select_cells
 from mmcell.report.slide_geojson import table_to_geojson
 from mmcell.report.slide_labels import table_to_labels
 from mmcell.report.slide_page import write_slide_page
 from mmcell.structures.cells import Cells
-from mmcell.visualization.palette import class_colours
 
 #: Each image with its cells.
 Found = Iterable[tuple[Mapping[str, Any], Cells]]
@@ -69,18 +66,14 @@ def export_results(
 def write_geojson(images: ImageSet, found: Found, out: Path) -> list[Path]:
     """One `<image>.geojson` an image, which QuPath (0.4 and newer) opens by dropping it on the image.
 
-    See :meth:`mmcell.structures.cells.Cells.to_geojson`; `measurements` has score, probabilities and all that
-    :func:`measure` gives.
+    See :func:`mmcell.report.slide_geojson.table_to_geojson`.
     """
-    colours, paths = class_colours(len(images.classes)), []
-    for image, cells in found:
-        mpp = images.mpp_of(image)
-        measured = measure(cells.masks)
-        measured |= {} if mpp is None else in_microns(measured, mpp)
-        collection = cells.to_geojson(image['file_name'], colours, measured)
-        paths.append(out / f'{images.names[image["id"]]}.geojson')
-        # QuPath takes NaN for a number, but no other reader does; there is none.
-        write_bytes(paths[-1], json.dumps(collection, separators=(',', ':'), allow_nan=False).encode())
+    paths: list[Path] = []
+    with tempfile.TemporaryDirectory(prefix='mmcell-') as scratch:
+        for each in found:
+            (table,) = write_parquet(images, [each], Path(scratch))
+            path = out / f'{images.names[each[0]["id"]]}.geojson'
+            paths += table_to_geojson(table, path, images.classes, max_cells=max(1, len(each[1])))
     return paths
 
 
