@@ -1,4 +1,4 @@
-"""Cells as AnnData, which scanpy, squidpy and SpatialData read."""
+"""Cells as AnnData, which scanpy and squidpy read, and SpatialData once its columns are renamed (docs/slides.md)."""
 
 from __future__ import annotations
 
