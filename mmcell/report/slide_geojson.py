@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,13 +14,12 @@ import shapely
 
 from mmcell.io.files import atomic_path
 from mmcell.report.parquet import read_groups
+from mmcell.structures.outlines import to_geojson
 from mmcell.visualization.palette import class_colours
 
 #: Cells of one file. QuPath holds all objects of a file several times while it opens it.
 MAX_CELLS = 100_000
 
-# What follows whole numbers: most corners are, and files are a seventh smaller without.
-_WHOLE = re.compile(r'\.0\b')
 #: Columns that are no measurements.
 _OTHER = {'image', 'id', 'class', 'outline', 'x1', 'y1', 'x2', 'y2'}
 
@@ -65,7 +63,7 @@ def table_to_geojson(
 
 def _features(rows: dict[str, list[Any]], kinds: dict[str, dict[str, Any]]) -> list[str]:
     """The features of some rows as JSON."""
-    shapes = [_WHOLE.sub('', shape) for shape in shapely.to_geojson(shapely.from_wkb(rows['outline']))]
+    shapes = to_geojson(shapely.from_wkb(rows['outline']))
     names = [name for name in rows if name not in _OTHER]
     features = []
     for index, shape in enumerate(shapes):

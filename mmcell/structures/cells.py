@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
-from mmcell.structures.outlines import to_geometries, to_polygons
+from mmcell.structures.outlines import to_geojson, to_polygons
 from mmcell.structures.rle import Runs, find_runs
 from mmcell.structures.run_geometry import centroids, place
 
@@ -243,7 +244,7 @@ class Cells:
             {
                 'type': 'Feature',
                 'id': str(uuid.uuid5(uuid.NAMESPACE_URL, f'{name}#{number}')),
-                'geometry': geometry,
+                'geometry': json.loads(geometry),
                 'properties': {
                     'objectType': 'detection',
                     'name': str(number),
@@ -252,7 +253,7 @@ class Cells:
                 },
             }
             for number, (geometry, label, row) in enumerate(
-                zip(to_geometries(self.masks), self.labels.tolist(), rows), start=1
+                zip(to_geojson(self.outlines()), self.labels.tolist(), rows), start=1
             )
         ]
         return {'type': 'FeatureCollection', 'features': features}

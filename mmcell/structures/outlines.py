@@ -5,9 +5,9 @@ Coordinates are pixel edges: pixel (x, y) covers the square from (x, y) to (x + 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from mmcell.structures.parts import Pieces, find_parts
 from mmcell.structures.rle import Runs
 
+# What follows whole numbers.
+_WHOLE = re.compile(r'\.0\b')
 # Directions of edges, clockwise round a pixel as seen on the screen: along its top, right, bottom and left side.
 _RIGHT, _DOWN, _LEFT, _UP = range(4)
 
@@ -98,21 +100,9 @@ def to_polygons(masks: Runs) -> list[shapely.Polygon | shapely.MultiPolygon]:
     return outlines.tolist()
 
 
-def to_geometries(masks: Runs) -> list[dict[str, Any]]:
-    """:func:`to_polygons` as GeoJSON geometries, with whole numbers: Polygon or MultiPolygon, ready for JSON."""
-    rings = trace_rings(masks)
-    points, bounds = rings.points.tolist(), rings.offsets.tolist()
-    polygons: list[list[Any]] = [[] for _ in range(len(masks))]
-    for part, group in groupby(range(len(rings.parts)), key=rings.parts.tolist().__getitem__):
-        # A ring of GeoJSON ends with its first point.
-        lines = [[*points[bounds[i] : bounds[i + 1]], points[bounds[i]]] for i in group]
-        polygons[rings.part_owners[part]].append(lines)
-    return [
-        {'type': 'MultiPolygon', 'coordinates': parts}
-        if len(parts) > 1
-        else {'type': 'Polygon', 'coordinates': parts[0] if parts else []}
-        for parts in polygons
-    ]
+def to_geojson(shapes: Sequence[shapely.Polygon | shapely.MultiPolygon] | NDArray[np.object_]) -> list[str]:
+    """Polygons and multipolygons as GeoJSON, whole numbers without a fraction: files are a seventh smaller so."""
+    return [_WHOLE.sub('', shape) for shape in shapely.to_geojson(shapes)]
 
 
 def split_rings(shapes: NDArray[np.object_]) -> tuple[list[NDArray[np.float64]], NDArray[np.int64], NDArray[np.int64]]:

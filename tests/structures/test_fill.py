@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
-from mmcell.structures.fill import fill_circle, fill_polygons, unite
-from mmcell.structures.outlines import to_geometries
+from mmcell.structures.fill import fill_circle, fill_polygons, fill_shapes, unite
+from mmcell.structures.outlines import to_polygons
 from mmcell.structures.rle import Runs, encode_label_map, find_runs
 
 
@@ -46,11 +46,6 @@ def as_arrays(polygons):
     return [[np.array(ring, dtype=float).reshape(-1, 2) for ring in polygon] for polygon in polygons]
 
 
-def rings_of(geometry):
-    parts = geometry['coordinates'] if geometry['type'] == 'MultiPolygon' else [geometry['coordinates']]
-    return as_arrays(parts)
-
-
 @st.composite
 def outlines(draw):
     """Cells of polygons with holes: corners on pixel edges, on centres, and anywhere; most cross themselves."""
@@ -81,7 +76,7 @@ def empty(size):
 def test_traced_masks_come_back(plane):
     """Random label maps: cells in many parts, with holes, and parts in the holes."""
     _, masks = find_runs(plane)
-    filled = fill_polygons([rings_of(geometry) for geometry in to_geometries(masks)], plane.shape)
+    filled = fill_shapes(np.array(to_polygons(masks), dtype=object), plane.shape)
     for name in ('starts', 'ends', 'offsets'):
         np.testing.assert_array_equal(getattr(filled, name), getattr(masks, name))
 
