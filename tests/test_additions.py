@@ -168,7 +168,7 @@ def test_a_layout_that_is_none(tool, tmp_path):
     for name, problem in (
         ('nonsense', 'choose from class_tiff, coco'),
         ('nowhere.at.All', 'cannot be imported'),
-        ('pathlib.Path', 'is no layout'),
+        ('pathlib.Path', 'is not a layout'),
     ):
         outcome = tool('convert', name, tmp_path, '--out', tmp_path / 'out')
         assert outcome.status == 2 and outcome.err.count('\n') == 1 and problem in outcome.err

@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse does, which takes `--seed=--` for a list."""
         for word in sys.argv[1:] if args is None else args:
             if re.fullmatch(r'--[\w-]+=--', word):
-                self.error(f'argument {word[:-3]}: -- is no value')
+                self.error(f'argument {word[:-3]}: -- is not a value')
         return super().parse_known_args(args, namespace)
 
     def format_help(self) -> str:
@@ -97,7 +97,7 @@ def add_fold_argument(parser: Parser) -> None:
 
 def add_verbose_argument(parser: Parser) -> None:
     """Add `--verbose`."""
-    what = "show MMEngine's whole log, which otherwise goes to the work folder alone"
+    what = "show MMEngine's full log, which otherwise goes only to the work folder"
     parser.add_argument('--verbose', action='store_true', help=what)
 
 
@@ -107,9 +107,7 @@ def add_run_arguments(parser: Parser) -> None:
     add_base_argument(parser)
     add_fold_argument(parser)
     add_options_argument(parser, 'override settings, for instance train_cfg.max_epochs=2 model.backbone.depth=101')
-    parser.add_argument(
-        '--skip-checks', action='store_true', help='do not check that data, config and checkpoint fit together first'
-    )
+    parser.add_argument('--skip-checks', action='store_true', help='skip the checks of data, config and checkpoint')
     add_verbose_argument(parser)
     add_launcher_argument(parser)
 
@@ -156,14 +154,14 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
             raise SystemExit(2) from None
         if isinstance(error, OSError) and error.errno in _SURROUNDINGS:
             where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else 'the disk'
-            cure = 'choose another place or make room'
+            cure = 'choose another place or free space'
             if error.filename is None and _is_full('/dev/shm'):  # Locks between processes lie there.
                 where, cure = '/dev/shm', 'start the container with --shm-size=8g or --ipc=host'
             _report(InputError(where, f'cannot be used ({error.strerror})', cure).brief())
             raise SystemExit(2) from None
         if isinstance(error, ImportError) and not str(error.name).startswith('mmcell'):
             reason = ' '.join(str(error).split())[:200]
-            _report(f'a package is missing or broken: {reason}; tools/doctor.py says which, and how to cure it')
+            _report(f'a package is missing or broken: {reason}; tools/doctor.py says which, and how to fix it')
             raise SystemExit(2) from None
         if _is_lost_connection(error):
             _report(LOST)

@@ -31,7 +31,7 @@ def any_path(text: str) -> str:
         Path(text).stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise argparse.ArgumentTypeError(f'{_shown(text)} is a link in a circle') from None
+            raise argparse.ArgumentTypeError(f'{_shown(text)} is a circular link') from None
     return text
 
 
@@ -87,7 +87,7 @@ def pattern(text: str) -> str:
     try:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f'{_shown(text)} is no regular expression ({error})') from None
+        raise argparse.ArgumentTypeError(f'{_shown(text)} is not a regular expression ({error})') from None
     return text
 
 

@@ -23,7 +23,7 @@ LAYOUTS = Registry('layout', scope='mmcell', locations=list_modules('converters'
 
 
 def layout_names() -> list[str]:
-    """Names of all layouts of ours, sorted."""
+    """Names of all layouts of mmcell, sorted."""
     LAYOUTS.import_from_location()
     return sorted(LAYOUTS.module_dict)
 
@@ -46,9 +46,9 @@ def find_layout(name: str) -> type[Layout]:
     try:
         found = getattr(import_module(module), class_name)
     except (ImportError, AttributeError) as error:
-        raise InputError('LAYOUT', f'cannot be imported ({error})', 'set PYTHONPATH to the folder of it') from None
+        raise InputError('LAYOUT', f'cannot be imported ({error})', 'set PYTHONPATH to its folder') from None
     if not (isinstance(found, type) and issubclass(found, Layout)):
-        raise InputError('LAYOUT', f'{name} is no layout', 'derive it from mmcell.converters.Layout')
+        raise InputError('LAYOUT', f'{name} is not a layout', 'derive it from mmcell.converters.Layout')
     return found
 
 
@@ -104,9 +104,9 @@ class Layout(ABC):
         class_names: Names of the categories; category ids count from 1 in this order.
 
     Attributes:
-        class_counts: How many names `class_names` may hold: one a class of the layout. Empty for any number, where the
-            source names the class of each cell.
-        group_by: What `--group-by` is unless the user gives one.
+        class_counts: How many names `class_names` may hold: one per class of the layout. Empty for any number, if
+            the source names the class of each cell.
+        group_by: Default of `--group-by`.
         has_image_files: Whether images are files of the source. If not, the converter writes them, from
             :meth:`pixels`.
     """
@@ -132,7 +132,7 @@ class Layout(ABC):
     @property
     @abstractmethod
     def default_class_names(self) -> tuple[str, ...]:
-        """Names of the categories unless the user says otherwise."""
+        """Default names of the categories."""
 
     @abstractmethod
     def names(self) -> list[str]:
@@ -166,14 +166,14 @@ class Layout(ABC):
         return None
 
     def pixels(self, name: str) -> NDArray[np.uint8]:
-        """An image that is no file of its own: (H, W, 3), colours as stored; called in worker processes.
+        """An image that is no file of its own: (H, W, 3), colors as stored; called in worker processes.
 
         It is written to `<name>.png`, which its record has to name.
         """
         raise NotImplementedError
 
     def _record(self, name: str, image: Path, instances: dict[int, Instances], mask: NDArray[np.bool_]) -> ImageRecord:
-        """Read the image of a record and measure its colours under `mask`, shape (H, W)."""
+        """Read the image of a record and measure its colors under `mask`, shape (H, W)."""
         pixels, opaque = read_image_and_opacity(image)
         blueness = measure_blueness(pixels, mask)
         return ImageRecord(
@@ -259,7 +259,7 @@ def to_label_map(where: str | Path, values: NDArray) -> NDArray[np.int32]:
         InputError: If it is not two-dimensional or holds anything but whole numbers from 0 to 2**31 - 1.
     """
     if values.ndim != 2 or values.dtype.kind not in 'biuf':
-        problem = f'holds {values.dtype} of shape {values.shape} where ids are due'
+        problem = f'holds {values.dtype} of shape {values.shape} where ids are expected'
         raise InputError(where, problem, 'restore it from its source')
     with np.errstate(invalid='ignore'):  # What does not fit is found below.
         ids = values.astype(np.int32)

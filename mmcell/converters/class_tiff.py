@@ -1,4 +1,4 @@
-"""The reference's layout: a folder per image, a float or integer label map per class."""
+"""The layout of the course's data: a folder per image, a float or integer label map per class."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClassTiff(Layout):
 
     @property
     def default_class_names(self) -> tuple[str, ...]:
-        """The reference's four classes (MoNuSAC 2020, Verma et al., IEEE TMI 2021)."""
+        """The four classes of the course's data (MoNuSAC 2020, Verma et al., IEEE TMI 2021)."""
         return 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage'
 
     def names(self) -> list[str]:

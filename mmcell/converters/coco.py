@@ -152,7 +152,7 @@ class Coco(Layout):
         read = {path: read_json(path) for path in self._jsons.values()}
         for name in sorted(_leave_out_parents(read.values())):
             self.warnings.append(
-                f'the category {show(name)} owns no cell and is the supercategory of others: it is left out'
+                f'the category {show(name)} has no cells and is the supercategory of others: it is left out'
             )
         for part, path in self._jsons.items():
             content = read[path]
@@ -182,7 +182,7 @@ class Coco(Layout):
             known = 'as CVAT marks what is drawn with a brush'
             cure = f'where they are single cells: {_NO_CROWDS} {path.name}'
             if crowds and crowds == len(annotations):
-                problem = f'marks all {crowds} annotations as crowds (iscrowd 1), {known}: no cell is left to learn'
+                problem = f'marks all {crowds} annotations as crowds (iscrowd 1), {known}: no cells are left to learn'
                 raise InputError(path, problem, cure)
             if crowds:
                 self.warnings.append(

@@ -112,7 +112,7 @@ def _load(path: Path, image: Path) -> dict[str, NDArray]:
         size = read_size(image)
         for variable in list_variables(data):
             if variable.name in _READ and not variable.numeric:
-                raise InputError(path, f'holds no numbers as {variable.name} where ids are due', 'save an array')
+                raise InputError(path, f'holds no numbers as {variable.name} where ids are expected', 'save an array')
             if variable.name in ('inst_map', 'type_map'):
                 check_same_size(path, (variable.shape[0], variable.shape[1]), image, size)
             if variable.name == 'inst_type' and math.prod(variable.shape) > math.prod(size):

@@ -1,4 +1,4 @@
-"""Json files of labelme, one an image."""
+"""Json files of labelme, one per image."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Labelme(DrawnLayout):
     read: the image is the file.
 
     Coordinates are pixels from the upper left corner of the image, as labelme draws them, and a pixel belongs to a
-    shape if its centre lies in it; labelme's own scripts also take the pixels that the outline touches.
+    shape if its center lies in it; labelme's own scripts also take the pixels that the outline touches.
 
     Source: `_label_file.py` and `utils/shape.py` in https://github.com/wkentaro/labelme.
     """
@@ -134,7 +134,7 @@ class Labelme(DrawnLayout):
         raise_all(errors)
         self._warn_of_others('not of labelme')
         if not documents:
-            raise InputError(self.source, 'holds no json of labelme', 'lay pairs out as <name>.png and <name>.json')
+            raise InputError(self.source, 'holds no labelme json', 'lay pairs out as <name>.png and <name>.json')
         return documents, images
 
     def _image_of(self, path: Path, content: Mapping[str, Any], images: Mapping[str, Path]) -> str | None:
@@ -191,7 +191,7 @@ def _shapes(path: Path, content: Mapping[str, Any], notes: Counter[str]) -> Iter
             notes['shapes are points or lines and are left out'] += 1
             continue
         if label in _NO_CLASSES:
-            notes[f'shapes are labelled {label} and are left out'] += 1
+            notes[f'shapes are labeled {label} and are left out'] += 1
             continue
         if not isinstance(kind, str) or kind not in _KINDS:
             raise InputError(path, f'has {name} of the type {show(kind)}', f'draw one of {", ".join(_KINDS)}')
@@ -257,7 +257,7 @@ def _place_mask(path: Path, shape: _Shape, size: tuple[int, int]) -> Runs:
     except Exception as error:  # Decoders raise several kinds.
         raise InputError(path, f'has {shape.name} with a broken mask ({str(error)[:60]})', _SAVE_AGAIN) from None
     if bitmap.ndim != 2:
-        raise InputError(path, f'has {shape.name} with a mask of colours', _SAVE_AGAIN)
+        raise InputError(path, f'has {shape.name} with a mask of colors', _SAVE_AGAIN)
     x, y = shape.points[0].round().astype(np.int64).tolist()
     inside = bitmap[max(0, -y) : max(0, size[0] - y), max(0, -x) : max(0, size[1] - x)] > 0
     return find_box_runs(inside.T[None], np.array([[max(0, x), max(0, y)]]), size)

@@ -85,8 +85,8 @@ def split_folds(
         Sorted names of each fold; none is empty.
 
     Raises:
-        InputError: If there are less than two folds or more folds than groups, or `group_by` is no regular expression
-            or misses a name.
+        InputError: If there are less than two folds or more folds than groups, or `group_by` is not a regular
+            expression or misses a name.
     """
     groups = _groups(names, group_by)
     if not 2 <= folds <= len(groups):

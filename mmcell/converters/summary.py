@@ -19,7 +19,7 @@ SMALL_AREA = 10
 RARE_SHARE = 0.1
 #: A cell in more pieces than this is none: of 18,665 in CoNSeP and DSB 2018 five are in more than one, none in four.
 MAX_PIECES = 4
-#: Haematoxylin absorbs red and lets blue pass (Ruifrok & Johnston 2001), so nuclei are bluer than red by this at least.
+#: Hematoxylin absorbs red and lets blue pass (Ruifrok & Johnston 2001), so nuclei are bluer than red by this at least.
 MIN_BLUENESS = 0.0
 
 
@@ -91,7 +91,7 @@ def _warnings(conversion: Conversion, channel_order: ChannelOrder) -> list[str]:
     if len(blueness) and np.median(blueness) < MIN_BLUENESS:
         other = 'rgb' if channel_order == 'bgr' else 'bgr'
         warnings.append(
-            f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, haematoxylin is '
+            f'red and blue look swapped: nuclei are {-np.median(blueness):.0f} steps redder than blue, hematoxylin is '
             f'the other way round; look at an image, then convert with --channel-order {other}'
         )
     empty = sum(record.empty for record in records)
@@ -124,7 +124,7 @@ def _pieces(records: Iterable[ImageRecord]) -> list[str]:
     """Whether masks look like foreground or classes, where each cell should have an id of its own."""
     pieces = [record.pieces for record in records if record.pieces is not None and len(record.pieces)]
     found = np.concatenate([np.zeros(0, dtype=np.int64), *pieces])
-    cure = 'if masks hold foreground or classes, not one id a cell, label their connected components first'
+    cure = 'if masks hold foreground or classes, not one id per cell, label their connected components first'
     several = int((found > 1).sum())
     if (found > MAX_PIECES).any() or several > len(found) / 2:
         return [f'{several} of {len(found)} cells are in several pieces, up to {found.max()}; {cure}']
@@ -138,11 +138,11 @@ def _parts_without(conversion: Conversion) -> list[str]:
     total = np.array(_counts(conversion))
     if not total.any():
         return ['no image holds a cell: there is nothing to train on']
-    cure = 'the source says what is val' if conversion.split_is_given else 'another --seed or --val-ratio splits anew'
+    cure = 'the source defines the val images' if conversion.split_is_given else 'choose another --seed or --val-ratio'
     warnings = []
     for part, names, effect in (
-        ('train', conversion.train, 'nothing is learned of that'),
-        ('val', conversion.val, 'that gets no score'),
+        ('train', conversion.train, 'it cannot be learned'),
+        ('val', conversion.val, 'it gets no score'),
     ):
         counts = np.array(_counts(conversion, names))
         missing = [name for name, here, all_ in zip(conversion.class_names, counts, total) if all_ and not here]

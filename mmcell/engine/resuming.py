@@ -62,9 +62,9 @@ def check_state(path: str | Path, content: Mapping[str, Any]) -> list[InputError
         return [InputError(path, problem, f'start from its weights instead: --cfg-options load_from={path}')]
     if not lacks:
         return []
-    problem = f'holds weights without the state of a training: it does not say {lacks}'
+    problem = f'holds weights without training state: it does not say {lacks}'
     if lacks != 'how far it was trained':
-        problem = f'holds weights without the state of a training: it lacks {lacks}'
+        problem = f'holds weights without training state: it lacks {lacks}'
     return [InputError(path, problem, f'start from it instead: --cfg-options load_from={path}, without --resume')]
 
 
@@ -152,7 +152,7 @@ def check_optimizer(
         count because the state brings its own.
     """
     if 'optimizer' not in content:
-        return [], [f'{path}: has no state of the optimizer: it goes on without the averages that it had']
+        return [], [f'{path}: has no optimizer state: training continues without its running averages']
     wrapper = build_optim_wrapper(model, copy.deepcopy(config.optim_wrapper))
     if not isinstance(wrapper, OptimWrapper):  # several of them
         return [], []
@@ -358,7 +358,7 @@ def compare_schedules(
         checkpoint says.
     """
     if saved is None:
-        return [], [f'{path}: has no state of the schedule: the rate begins anew']
+        return [], [f'{path}: has no schedule state: the learning rate starts over']
     cure = _schedule_cure(path)
     if errors := _compare_counts(path, len(own), saved):
         return errors, []
@@ -379,7 +379,7 @@ def compare_schedules(
             continue
         what = f'{type(scheduler).__name__}: {", ".join(changed[:3])}'
         if getattr(scheduler, 'follows_config', False):
-            lines.append(f'the schedule is that of the config from here on ({what})')
+            lines.append(f'from here on the schedule follows the config ({what})')
         else:
             lines.append(
                 f'the schedule goes on as {path} has it, not as the config ({what}); '

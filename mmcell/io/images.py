@@ -18,14 +18,14 @@ ChannelOrder = Literal['rgb', 'bgr']
 
 
 def read_image(path: str | Path, channel_order: ChannelOrder = 'rgb') -> NDArray[np.uint8]:
-    """Read an 8- or 16-bit grey, RGB or RGBA image (TIFF, PNG) or a JPEG.
+    """Read an 8- or 16-bit gray, RGB or RGBA image (TIFF, PNG) or a JPEG.
 
     16-bit values are scaled from their full range (65535 becomes 255), alpha is composed on white (glass without
-    tissue is white in brightfield microscopy), grey is repeated to three channels.
+    tissue is white in brightfield microscopy), gray is repeated to three channels.
 
     Args:
         path: The image file; its format is told from its first bytes, not from its name.
-        channel_order: Order in which the file stores its colours. 'bgr' swaps red and blue.
+        channel_order: Order in which the file stores its colors. 'bgr' swaps red and blue.
 
     Returns:
         uint8 array of shape (H, W, 3), RGB.
@@ -71,7 +71,7 @@ def read_rgb(stored: Stored, x1: int, y1: int, x2: int, y2: int) -> tuple[NDArra
     pixels = stored.read(x1, y1, x2, y2)
     if stored.palette is not None:
         if pixels.max() >= len(stored.palette):
-            raise InputError(stored.path, 'holds numbers that its palette has no colours for', 'save it as RGB')
+            raise InputError(stored.path, 'holds numbers that its palette has no colors for', 'save it as RGB')
         return as_rgb(stored.path, stored.palette[pixels[..., 0]])
     return as_rgb(stored.path, pixels, stored.alpha, stored.bits, stored.white_is_zero)
 
@@ -87,10 +87,10 @@ def as_rgb(
 
     Args:
         where: What to name in an error.
-        pixels: (H, W) or (H, W, C) with grey, grey and alpha, RGB or RGBA; bool, uint8 or uint16.
-        alpha: What the alpha is: colours may be multiplied by it, and one that is 'unknown' has to be opaque.
+        pixels: (H, W) or (H, W, C) with gray, gray and alpha, RGB or RGBA; bool, uint8 or uint16.
+        alpha: What the alpha is: colors may be multiplied by it, and one that is 'unknown' has to be opaque.
         bits: Bits of a channel that are used; None for all.
-        white_is_zero: Whether the lowest grey is white.
+        white_is_zero: Whether the lowest gray is white.
 
     Returns:
         (H, W, 3) uint8, contiguous, and whether all of it is opaque.
@@ -99,11 +99,11 @@ def as_rgb(
         InputError: If they are of another type or shape, or none.
     """
     if pixels.dtype.kind not in 'bu' or pixels.dtype.itemsize > 2:
-        raise InputError(where, f'has pixels of type {pixels.dtype}', 'give 8 or 16 bits a channel, whole numbers')
+        raise InputError(where, f'has pixels of type {pixels.dtype}', 'give 8 or 16 bits per channel, whole numbers')
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[2] > 4 or 0 in pixels.shape:
-        raise InputError(where, f'has shape {pixels.shape}', 'give one grey, RGB or RGBA picture')
+        raise InputError(where, f'has shape {pixels.shape}', 'give one gray, RGB or RGBA picture')
     bits = 1 if pixels.dtype == np.bool_ else bits or 8 * pixels.dtype.itemsize
     if bits != 8:
         highest = 2**bits - 1
@@ -120,7 +120,7 @@ def as_rgb(
     if not opaque:
         if alpha == 'unknown':
             problem = f'has {pixels.shape[2]} channels, of which it does not say that the last one is alpha'
-            raise InputError(where, problem, 'save it as one grey, RGB or RGBA picture')
+            raise InputError(where, problem, 'save it as one gray, RGB or RGBA picture')
         colour = _on_white(colour, weight, alpha == 'premultiplied')
     return np.ascontiguousarray(np.repeat(colour, 3, axis=2) if colour.shape[2] == 1 else colour), opaque
 
@@ -154,7 +154,7 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
         InputError: If the file cannot be read, is a JPEG, has several channels, or holds an id that is negative, NaN,
             fractional or above 2**31 - 1.
     """
-    # Ids are what is stored, whatever the file says about black and white, or about colours.
+    # Ids are what is stored, whatever the file says about black and white, or about colors.
     with open_stored(path, MAX_PIXELS) as stored:
         if stored.lossy:
             raise InputError(path, 'may be compressed with loss, which changes ids', 'save label maps as PNG or TIFF')
@@ -163,7 +163,7 @@ def read_label_map(path: str | Path) -> NDArray[np.int32]:
         pixels = pixels[..., 0]
     if pixels.ndim != 2:
         raise InputError(
-            path, f'has shape {pixels.shape}, but a label map has one channel', 'save instance ids, not colours'
+            path, f'has shape {pixels.shape}, but a label map has one channel', 'save instance ids, not colors'
         )
     if np.issubdtype(pixels.dtype, np.complexfloating):
         raise InputError(path, 'holds complex numbers', 'save instance ids as integers')

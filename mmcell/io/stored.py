@@ -47,10 +47,10 @@ class Stored(ABC):
         levels: Heights and widths of all levels, the largest first; those of a pyramid are read one by one.
         mpp: Microns per pixel of the largest level, where the file says so.
         bits: Bits of a channel, or None where the type of the pixels says it.
-        white_is_zero: Whether the lowest number of a grey picture is white.
+        white_is_zero: Whether the lowest number of a gray picture is white.
         alpha: What a second or fourth channel is.
-        lossy: Whether numbers come back changed: JPEG keeps colours alike, not equal.
-        palette: Colours of the numbers stored, (K, 3 or 4) uint8, if these are no colours themselves.
+        lossy: Whether numbers come back changed: JPEG keeps colors alike, not equal.
+        palette: Colors of the numbers stored, (K, 3 or 4) uint8, if these are no colors themselves.
     """
 
     kind: str
@@ -108,7 +108,7 @@ class Picture(Stored):
     """A PNG or JPEG, which is decoded as a whole once a pixel of it is asked for.
 
     Raises:
-        InputError: If its header cannot be read, or says that it is too large or has other colours than grey and RGB.
+        InputError: If its header cannot be read, or says that it is too large or has other colors than gray and RGB.
     """
 
     def __init__(self, path: Path) -> None:
@@ -119,9 +119,9 @@ class Picture(Stored):
         with header:
             width, height = header.size
             if header.mode in ('CMYK', 'YCCK'):
-                raise InputError(path, f'stores colours as {header.mode}', 'save it as grey or RGB')
+                raise InputError(path, f'stores colors as {header.mode}', 'save it as gray or RGB')
             if getattr(header, 'is_animated', False):
-                raise InputError(path, 'holds several pictures', 'save one picture a file')
+                raise InputError(path, 'holds several pictures', 'save one picture per file')
             try:
                 # Not that of PngImageFile, which decodes the pixels.
                 exif = ImageFile.getexif(header if self.lossy else _read_notes(path))
@@ -142,7 +142,7 @@ class Picture(Stored):
         return self._pixels[top:bottom, left:right]
 
     def _decode(self) -> NDArray:
-        if self._is_indexed:  # imagecodecs gives the colours of a palette only.
+        if self._is_indexed:  # imagecodecs gives the colors of a palette only.
             with read_header(self.path) as picture:
                 pixels = np.asarray(picture)
                 if picture.mode == 'P':

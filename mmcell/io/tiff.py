@@ -32,7 +32,7 @@ MAX_RATIOS = {
     32773: 2**7,  # PackBits
     33005: 2**20,  # JPEG 2000 as Aperio stores it, RGB; empty packets: no bound worth the name
     34712: 2**20,  # JPEG 2000
-    34927: 2**20,  # WebP under its older number; a tile of one colour takes thirty bytes
+    34927: 2**20,  # WebP under its older number; a tile of one color takes thirty bytes
     50001: 2**20,  # WebP
     50000: 2**15,  # Zstandard: blocks of 128 KiB in 4 bytes
 }
@@ -46,7 +46,7 @@ _OWN_HEADERS = {
     50001: WebPImageFile,
 }
 
-# Lossy ones, whose decoders give RGB where colours are stored as YCbCr.
+# Lossy ones, whose decoders give RGB where colors are stored as YCbCr.
 _PHOTOGRAPHIC = (7, 34927, 50001)
 _GREY, _RGB, _PALETTE, _YCBCR = (0, 1), 2, 3, 6
 
@@ -155,12 +155,12 @@ class TiffPixels(Stored):
 
 
 def _alpha(path: Path, page: tifffile.TiffPage) -> Alpha:
-    """What the channel beside grey or RGB is."""
+    """What the channel beside gray or RGB is."""
     extra = page.samplesperpixel - (3 if page.photometric in (_RGB, _YCBCR) else 1)
     if extra < 0:
-        raise InputError(path, f'has {page.samplesperpixel} channels where RGB is due', RESTORE)
+        raise InputError(path, f'has {page.samplesperpixel} channels where RGB is expected', RESTORE)
     if extra > 1:
-        raise InputError(path, f'has {page.samplesperpixel} channels', 'save it as one grey, RGB or RGBA picture')
+        raise InputError(path, f'has {page.samplesperpixel} channels', 'save it as one gray, RGB or RGBA picture')
     # Where RGB has a fourth channel without a word about it, it is alpha: so OpenCV writes and libtiff reads.
     if not page.extrasamples:
         return 'straight' if page.photometric == _RGB else 'unknown'
@@ -180,7 +180,7 @@ def _levels(path: Path, tiff: tifffile.TiffFile) -> list[tifffile.TiffPage]:
         # What else is in an Aperio file are a thumbnail, a label and an overview.
         if one and (len(series) == 1 or series[0].kind == 'svs'):
             return pages
-    raise InputError(path, f'holds {count} pages', 'save one picture a file')
+    raise InputError(path, f'holds {count} pages', 'save one picture per file')
 
 
 def _microns_per_pixel(path: Path, page: tifffile.TiffPage) -> float | None:
@@ -225,7 +225,7 @@ def _check_header(path: Path, page: tifffile.TiffPage, max_pixels: int) -> tifff
     known = (*_GREY, _RGB, _PALETTE, None)
     if page.photometric not in known and (page.photometric != _YCBCR or page.compression not in _PHOTOGRAPHIC):
         name = getattr(page.photometric, 'name', page.photometric)
-        raise InputError(path, f'stores colours as {name}', 'save it as grey, RGB or RGBA')
+        raise InputError(path, f'stores colors as {name}', 'save it as gray, RGB or RGBA')
     if page.compression not in MAX_RATIOS:
         name = getattr(page.compression, 'name', page.compression)
         raise InputError(path, f'is compressed as {name}', 'save it with LZW or deflate')
@@ -233,7 +233,7 @@ def _check_header(path: Path, page: tifffile.TiffPage, max_pixels: int) -> tifff
     bits = page.bitspersample
     if page.dtype is None or not isinstance(bits, int) or not 1 <= bits <= 64 or not 1 <= page.samplesperpixel <= 4:
         problem = f'has {page.samplesperpixel} channels of {bits} bits'
-        raise InputError(path, problem, 'save it as one grey, RGB or RGBA picture with 8 or 16 bits a channel')
+        raise InputError(path, problem, 'save it as one gray, RGB or RGBA picture with 8 or 16 bits per channel')
     if math.prod(page.shaped) != page.imagelength * page.imagewidth * page.samplesperpixel:
         raise InputError(path, f'has the shape {page.shaped}', 'save it as one picture without depth')
     if page.planarconfig not in (1, 2):

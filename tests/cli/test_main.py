@@ -65,7 +65,7 @@ def test_a_package_that_is_missing_is_one_line(capsys, error, line):
     with pytest.raises(SystemExit) as stop:
         run(fail)
     assert stop.value.code == 2
-    cure = 'tools/doctor.py says which, and how to cure it'
+    cure = 'tools/doctor.py says which, and how to fix it'
     assert capsys.readouterr().err == f'error: a package is missing or broken: {line}; {cure}\n'
 
 

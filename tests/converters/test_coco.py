@@ -377,7 +377,7 @@ def test_a_folder_for_each_part(tmp_path, converted, names):
     assert result.files('val') == [f'{names[1]}/4_tif.rf.1.tif']
     assert result.files('test') == [f'{names[2]}/17_tif.rf.2.tif']
     assert result.classes == ['tumour', 'stroma']
-    assert "the category 'cells' owns no cell and is the supercategory of others: it is left out" in result.printed
+    assert "the category 'cells' has no cells and is the supercategory of others: it is left out" in result.printed
 
 
 def test_a_project_that_is_called_like_its_class(tmp_path, converted):

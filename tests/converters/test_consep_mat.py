@@ -112,7 +112,7 @@ def bomb() -> bytes:
         ({'inst_map': np.full(SIZE, np.nan)}, 'whole numbers'),
         ({'inst_map': np.full(SIZE, -1.0)}, 'whole numbers'),
         ({'inst_map': np.full(SIZE, 2.0**31)}, 'whole numbers'),
-        ({'inst_map': np.full(SIZE, 'a', dtype=object)}, 'where ids are due'),
+        ({'inst_map': np.full(SIZE, 'a', dtype=object)}, 'where ids are expected'),
         ({'type_map': np.full(SIZE, 8)}, 'nucleus 1 no type from 1 to 7'),
         ({'type_map': np.zeros(SIZE)}, 'nucleus 1 no type from 1 to 7'),
         ({'type_map': None, 'inst_type': np.ones((2, 1))}, '2 types in inst_type'),

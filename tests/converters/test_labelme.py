@@ -124,7 +124,7 @@ def test_what_is_left_out_is_counted(write, source, converted, same_cells):
     assert same_cells(result.cells()['a.png'], [(1, 0, box(1, 1, 5, 5))])
     for line in (
         '3 shapes are points or lines',
-        '1 shapes are labelled __ignore__',
+        '1 shapes are labeled __ignore__',
         '1 cells appear twice',
         '1 shapes have flags, which are not read',
         '4 shapes have fewer points than they need',
@@ -195,7 +195,7 @@ def test_what_has_no_partner_is_named(write, source, converted, refused):
         ([shape([[1, 1], [5, 5]], 'mask', mask='!!')], {}, 'shape 1 with a broken mask'),
         ([shape([[1, 1], [5, 5]], 'mask', mask=base64.b64encode(b'GIF89a').decode())], {}, 'with a broken mask'),
         ([shape([[1, 1], [5, 5]], 'mask', mask=in_base64(np.ones((90, 9))))], {}, 'with a broken mask'),
-        ([shape([[1, 1], [5, 5]], 'mask', mask=in_base64(np.ones((9, 9, 3))))], {}, 'with a mask of colours'),
+        ([shape([[1, 1], [5, 5]], 'mask', mask=in_base64(np.ones((9, 9, 3))))], {}, 'with a mask of colors'),
         ([], {'imageHeight': 41}, 'drawn on 50 x 41 pixels, but a.png has 50 x 40'),
         ([], {'imageHeight': '40'}, "drawn on 50 x '40' pixels"),
     ],
@@ -207,4 +207,4 @@ def test_broken_documents(shapes, more, words, write, source, refused):
 
 
 def test_no_json_of_labelme(source, refused):
-    assert 'holds no json of labelme' in refused('labelme', source)
+    assert 'holds no labelme json' in refused('labelme', source)

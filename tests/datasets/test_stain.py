@@ -118,7 +118,7 @@ GREY = np.random.default_rng(0).integers(0, 256, (60, 60, 1), dtype=np.uint8).re
         tissue(OTHER, (0.0, 2.0)),
         np.where(np.indices((60, 60)).sum(0)[..., None] < 11, GREY // 2, 255).astype(np.uint8),
     ],
-    ids=['white', 'black', 'one colour', 'grey', 'one pixel', 'haematoxylin', 'eosin', 'a corner'],
+    ids=['white', 'black', 'one colour', 'grey', 'one pixel', 'hematoxylin', 'eosin', 'a corner'],
 )
 def test_what_cannot_be_estimated_stays(image):
     assert NormalizeStain()({'img': image})['img'] is image

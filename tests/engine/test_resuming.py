@@ -81,7 +81,7 @@ def compare(optimizer: dict, content: dict, **config):
 def test_the_optimizer_of_the_checkpoint():
     assert compare(ADAMW, trained(ADAMW)) == ([], [])
     errors, (line,) = compare(ADAMW, {})
-    assert not errors and line.startswith('a.pth: has no state of the optimizer')
+    assert not errors and line.startswith('a.pth: has no optimizer state')
     for other in (dict(type='SGD', lr=0.1, momentum=0.9), dict(type='RMSprop', lr=0.1)):
         for mine, theirs in ((ADAMW, other), (other, ADAMW)):
             (error,), lines = compare(mine, trained(theirs))
@@ -183,7 +183,7 @@ def test_a_schedule_that_stays_as_the_checkpoint_has_it(kind, old, new):
 def test_other_schedulers_are_refused(saved):
     (error,), _ = compare_schedules('a.pth', [schedule(CosineAnnealingLR, T_max=8)], saved)
     assert str(error).startswith('a.pth: has the state of ') and 'load_from=a.pth' in str(error)
-    assert 'no state of the schedule' in compare_schedules('a.pth', [], None)[1][0]
+    assert 'no schedule state' in compare_schedules('a.pth', [], None)[1][0]
 
 
 def try_schedule(kind: type, saved: list) -> list[InputError]:
@@ -288,7 +288,7 @@ def test_a_run_that_goes_on_longer(train, capfd):
     train('short', 2)
     assert train('longer', 4, 'epoch_2.pth') == whole[4:]
     (note,) = notes(capfd)
-    assert note.startswith('note: the schedule is that of the config from here on (WarmupCosineLR: ')
+    assert note.startswith('note: from here on the schedule follows the config (WarmupCosineLR: ')
     assert train('again', 4, 'epoch_4.pth') == []
     assert notes(capfd) == ['note: epoch 4 of 4 is reached, nothing is left to train: raise train_cfg.max_epochs']
     train('more data', 5, 'epoch_4.pth', batches=3)

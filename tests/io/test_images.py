@@ -249,7 +249,7 @@ def test_bits_that_are_used_are_the_full_range(tmp_path, bits, photometric):
 
 
 def one_strip(width, height, bits, data, photometric=1, *more):
-    """A grey TIFF in one strip, with further tags (code, value)."""
+    """A gray TIFF in one strip, with further tags (code, value)."""
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
     data += bytes(len(data) % 2)
     entries = b''.join(

@@ -64,7 +64,7 @@ def test_densities(dataset, tmp_path):
     first['mpp'] = 0.5
     dataset.truth.write_text(json.dumps(content))
     table = write(dataset, tmp_path, truth=dataset.truth).partition('id="densities"')[2].partition('</table>')[0]
-    assert '1 of 3 images say their microns per pixel' in table
+    assert '1 of 3 images have known microns per pixel' in table
     found = re.findall(r'<td>([\d,.e+]+)</td>', table)
     numbers = [float(number.replace(',', '')) for number in found]
     mm2 = first['height'] * first['width'] * 0.5**2 / 1e6
