@@ -78,4 +78,4 @@ def findings(rows: Sequence[Row]) -> Iterator[Finding]:
     """What the rows come down to."""
     for row in rows:
         if row.labels['detections'] == 1000:
-            yield Finding(f'1000 detections an image, side {row.labels["side"]}: times faster', row.speedup())
+            yield Finding(f'1000 detections per image, side {row.labels["side"]}: times faster', row.speedup())

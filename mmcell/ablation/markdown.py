@@ -21,7 +21,7 @@ SCORES = {headline.name: headline.score for headline in COMPARED}
 
 _LOG = {'step_seconds': 's / step', 'lowest_loss': 'lowest loss', 'best_epoch': 'best epoch'}
 _NOTES = """\
-mAP, AP50: masks on val, at most 1000 detections an image. PQ: cells of any class, pooled, at the score threshold that
+mAP, AP50: masks on val, at most 1000 detections per image. PQ: cells of any class, pooled, at the score threshold that
 is best on these images. In brackets: 95 % of {samples} bootstrap samples of the images; of a gain, of the difference to
 the baseline on the same samples. Time: median over the log. Loss: lowest mean over a log window. Best epoch: of val
 AP50; its checkpoint is the one tested."""
@@ -168,7 +168,7 @@ def _over_folds(rows: Sequence[Row]) -> str:
         scores = [_show_interval(row.scores.get(name)) for name in SCORES]
         lines.append([row.name, *scores, *(_show_interval(row.gain(name), '+.3f') for name in SCORES)])
     table = '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-    return f'{table}\n\nEach image is predicted by the model that was not trained on it; all of them are one set.'
+    return f'{table}\n\nEach image is predicted by the model that was not trained on it; they are scored as one set.'
 
 
 def _over_seeds(rows: Sequence[Row]) -> str:

@@ -56,7 +56,7 @@ def infer(
     - `images.json`: COCO json of the images, without annotations; `output_name` is what an image's own files are called
       (see :func:`mmcell.io.output_names.unique_stems`), `sha256` says which file it was;
     - `counts.csv`: one row per image with its cells of each class, and their total;
-    - `cells.parquet`: a row a cell (see :class:`mmcell.report.parquet.CellTable`);
+    - `cells.parquet`: one row per cell (see :class:`mmcell.report.parquet.CellTable`);
     - `overlays/<output_name>.png`.
 
     The last three are of cells, each counted once, that score `score_thr` or more. Image ids are places in the sorted
@@ -154,7 +154,7 @@ def infer(
     lines.append(f'file names in images.json are relative to {root}')
     if apart:
         problem = f'{apart} of {len(paths)} images, which do not say theirs or cannot be resampled, were read as stored'
-        lines.append(f'warning: the model learned at {learned:g} microns a pixel; {problem}: --mpp says what theirs is')
+        lines.append(f'warning: trained at {learned:g} microns per pixel; {problem}: set theirs with --mpp')
     if renamed := [f'{readable(old)} as {new}' for old, new in zip(found_names, names) if new != old]:
         more = f' and {len(renamed) - 1} more' if len(renamed) > 1 else ''
         lines.append(f'names that JSON cannot hold are written with %: {renamed[0]}{more}')

@@ -228,7 +228,7 @@ def sole(config: Config, what: Literal['training', 'test']) -> Iterator[None]:
 
     def refuse(holder: str) -> NoReturn:
         problem = f'another {what} is running in this folder ({holder})'
-        raise InputError(config.work_dir, problem, f'wait for its end, or choose another {_SOLE[what]}')
+        raise InputError(config.work_dir, problem, f'wait until it ends, or choose another {_SOLE[what]}')
 
     with locked(Path(config.work_dir) / f'.{what}.lock', refuse):
         yield

@@ -1,4 +1,4 @@
-"""Cells of the regions of a slide: predicted, kept in a file a region, brought together."""
+"""Cells of the regions of a slide: predicted, kept in one file per region, brought together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mmcell.structures.resolve import take_once
 from mmcell.structures.rle import Runs
 from mmcell.structures.run_geometry import place
 
-# How far outside its region, in pixels, the centre of a cell may lie that a region keeps: two regions may draw it so.
+# How far outside its region, in pixels, the center of a cell may lie that a region keeps: two regions may draw it so.
 _SLACK = 8
 # Distance from the border of a window, in pixels, up to which a box touches it.
 _MARGIN = 2
@@ -147,7 +147,7 @@ def subtract(taken: Sequence[Cells], cells: Cells) -> Cells:
     As :func:`mmcell.structures.resolve.resolve` does within an image.
 
     Args:
-        taken: Cells of neighbouring regions, no pixel in two of them.
+        taken: Cells of neighboring regions, no pixel in two of them.
         cells: Cells of one region, on the same plane.
     """
     others = [each.masks for each in taken if len(each)]
@@ -184,7 +184,7 @@ def _belongs(cells: Cells, region: Region, size: tuple[int, int]) -> NDArray[np.
 
 
 def _reaches_out(boxes: NDArray[np.int64], region: Region) -> NDArray[np.bool_]:
-    """Which cells a neighbour may have seen too: those that are not within what only this region predicted."""
+    """Which cells a neighbor may have seen too: those that are not within what only this region predicted."""
     halo = np.abs(np.subtract(region.window, region.core)).max()
     x1, y1, x2, y2 = np.add(region.core, [halo, halo, -halo, -halo])
     return (boxes[:, 0] < x1) | (boxes[:, 1] < y1) | (boxes[:, 2] > x2) | (boxes[:, 3] > y2)

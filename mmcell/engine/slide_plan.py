@@ -32,7 +32,7 @@ class SlideOptions:
 
     Attributes:
         mpp: Microns per pixel of the slides' largest level, where one knows better than the files.
-        trained_mpp: Microns per pixel that the model learned at, where its checkpoint does not say.
+        trained_mpp: Microns per pixel that the model was trained at, where its checkpoint does not say.
         level: The level to predict on, instead of resampling.
         roi: GeoJSON of where to look, in pixels of the largest level; only tissue unless given.
         everywhere: Look at empty glass as well.
@@ -76,12 +76,12 @@ class SlidePlan:
         out: Folder of its files.
         call: What tells this call from others.
         score_thr: Lowest score of a cell.
-        channel_order: Order of the colours in the file.
+        channel_order: Order of the colors in the file.
         mpp: Microns per pixel of the largest level.
         view: The resolution that is predicted at.
         regions: All regions, in pixels of the view.
         todo: Places of those that are not done.
-        roi: What was drawn, in pixels of the largest level; only cells whose centres lie in it count.
+        roi: What was drawn, in pixels of the largest level; only cells whose centers lie in it count.
         mm2: Area that is looked at.
         skipped: Share of the slide that is not.
         known: The summary, where all is done.
@@ -132,7 +132,7 @@ def plan_slide(
         out: Folder of this slide.
         score_thr: Lowest score of a cell.
         options: How to look at it.
-        channel_order: Order of the colours in the file.
+        channel_order: Order of the colors in the file.
 
     Raises:
         InputError: If the slide cannot be read, or the model takes whole images only.
@@ -190,7 +190,7 @@ def is_slide(path: Path, model: CellModel, options: SlideOptions) -> bool:
 
 
 def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> Resolution:
-    """The resolution to predict at: what the model learned at, or a level as it is stored.
+    """The resolution to predict at: that of the training, or a level as it is stored.
 
     Raises:
         InputError: If the slide does not have the level that is asked for.
@@ -203,7 +203,7 @@ def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> Resolu
         size = slide.levels[options.level]
         scale = slide.size[1] / size[1]
         mpp = None if given is None else given * scale
-        warning = f'; warning: the model learned at {learned:g}' if mpp and learned and are_far(mpp, learned) else ''
+        warning = f'; warning: trained at {learned:g}' if mpp and learned and are_far(mpp, learned) else ''
         return Resolution(size, options.level, mpp, scale, f'level {options.level}, {_show(mpp)}{warning}')
     if given is None or learned is None:
         who = 'the slide' if given is None else 'the model'
@@ -211,13 +211,13 @@ def choose_view(slide: Slide, model: CellModel, options: SlideOptions) -> Resolu
         note = f'{_show(given)}, read as stored; warning: {who} does not say its microns per pixel: give {cure}'
         return Resolution(slide.size, 0, given, 1.0, note)
     if max(given / learned, learned / given) < _SAME:
-        return Resolution(slide.size, 0, given, 1.0, f'{_show(given)}, as the model learned')
-    note = f'{_show(given)}, resampled to the {learned:g} that the model learned at'
+        return Resolution(slide.size, 0, given, 1.0, f'{_show(given)}, as in the training')
+    note = f'{_show(given)}, resampled to the {learned:g} of the training'
     return Resolution(slide.size_at(learned), None, learned, learned / given, note)
 
 
 def _show(mpp: float | None) -> str:
-    return 'unknown microns a pixel' if mpp is None else f'{mpp:g} microns a pixel'
+    return 'unknown microns per pixel' if mpp is None else f'{mpp:g} microns per pixel'
 
 
 def _look_around(

@@ -25,7 +25,7 @@ from mmcell.report.measurements import count_heading, count_row
 from mmcell.report.slide_geojson import table_to_geojson
 from mmcell.report.slide_page import write_slide_page
 
-#: A row a slide, in the output folder.
+#: One row per slide, in the output folder.
 NAME = 'slides.csv'
 
 _Result = TypeVar('_Result')
@@ -44,7 +44,7 @@ def infer_slides(
 
     Writes into the folder of each slide `cells.parquet` (see :class:`mmcell.report.parquet.CellTable`),
     `cells.geojson`, `cells.html` and `density.png` (see :func:`mmcell.report.slide_page.write_slide_page`), and
-    `summary.json`; until these are there, a file a region in `regions`. The same call goes on after the last region
+    `summary.json`; until these are there, one file per region in `regions`. The same call goes on after the last region
     that is there. All coordinates are pixels of the slide's largest level.
 
     Processes that a launcher joined share the work, over a file system that they share: of as many slides as there are
@@ -58,7 +58,7 @@ def infer_slides(
         out: Folder of `slides.csv`.
         score_thr: Lowest score of a cell.
         options: How to look at them.
-        channel_order: Order of the colours in the files.
+        channel_order: Order of the colors in the files.
 
     Returns:
         Lines that say what was done, and an error for each slide that could not be read; the same in all processes.
@@ -68,7 +68,7 @@ def infer_slides(
     """
 
     def refuse(holder: str) -> NoReturn:
-        raise InputError(out, f'is in use by another call ({holder})', 'wait for its end, or choose another --out')
+        raise InputError(out, f'is in use by another call ({holder})', 'wait until it ends, or choose another --out')
 
     def plan_one(name: str) -> SlidePlan:
         return plan_slide(model, call, name, *slides[name], score_thr, options, channel_order)
@@ -183,7 +183,7 @@ def _finish(
 
 
 def _write_summaries(summaries: Sequence[Mapping[str, Any]], classes: Sequence[str], path: Path) -> None:
-    """A row a slide: :func:`mmcell.report.measurements.count_row`, and the share that was not looked at."""
+    """One row per slide: :func:`mmcell.report.measurements.count_row`, and the share that was not looked at."""
     rows = [
         [each['slide'], *count_row(each['counts'], each['mpp'], each['mm2']), each['skipped']] for each in summaries
     ]

@@ -9,7 +9,7 @@ MAX_PIXELS = 2**29
 #: Pixels of an image that masks belong to: COCO's RLE counts in 32 bits.
 MAX_MASK_PIXELS = 2**32 - 1
 
-#: Pixels of a slide, whose cells are found region by region: a meter of glass at 0.25 microns a pixel has fewer.
+#: Pixels of a slide, whose cells are found region by region: a meter of glass at 0.25 microns per pixel has fewer.
 MAX_SLIDE_PIXELS = 2**40
 
 #: Bytes of all pixels of one file as stored: `MAX_PIXELS` of RGBA at 16 bits, or of ids as float64.

@@ -40,7 +40,7 @@ class Slide:
 
     Args:
         path: The file.
-        channel_order: Order in which the file stores its colours; OpenSlide gives RGB whatever it is.
+        channel_order: Order in which the file stores its colors; OpenSlide gives RGB whatever it is.
         mpp: Microns per pixel, where one knows better than the file.
 
     Attributes:

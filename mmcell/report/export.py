@@ -132,7 +132,7 @@ def export_table(
 
 
 def table_to_csv(table: str | Path, out: Path) -> Path:
-    """Write a table as CSV: a row a cell, and all columns but the outline.
+    """Write a table as CSV: one row per cell, and all columns but the outline.
 
     Raises:
         InputError: If the table is none, or the file cannot be written.
@@ -170,7 +170,7 @@ TARGETS = (*WRITERS, 'csv', 'h5ad')
 
 
 def _describe_table(table: str | Path) -> tuple[str, tuple[int, int], tuple[int, int], float | None]:
-    """The image that cells are of, the height and width that they and their centres reach, and mpp, if known."""
+    """The image that cells are of, the height and width that they and their centers reach, and mpp, if known."""
     names: set[str] = set()
     reaches, mpp = np.ones(4, int), np.nan
     sides = ['y2', 'x2', 'centroid_y', 'centroid_x']

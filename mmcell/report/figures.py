@@ -17,13 +17,13 @@ from mmcell.io.files import write_bytes
 from mmcell.io.tables import write_csv
 from mmcell.report.scalars import VAL_CHARTS, Points, Run
 
-#: Okabe and Ito's colours for the colour-blind, without the yellow that is lost on white.
+#: Okabe and Ito's colors for the color-blind, without the yellow that is lost on white.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 GRID = '#dddddd'
-#: Line of each run: all colours solid, then dashed, then dotted.
+#: Line of each run: all colors solid, then dashed, then dotted.
 _STYLES: list[Any] = [{'color': colour, 'linestyle': line} for line in ('-', '--', ':') for colour in COLOURS]
 _DASHES = {'-': 'none', '--': '7 3', ':': '2 3'}
-#: The colours by the names that they have in the page's style sheet, which has others for dark screens.
+#: The colors by the names that they have in the page's style sheet, which has others for dark screens.
 _VARIABLES = {GRID: 'var(--line)'} | {colour: f'var(--s{number})' for number, colour in enumerate(COLOURS)}
 
 
@@ -84,7 +84,7 @@ def draw_charts(runs: Sequence[Run]) -> list[str]:
 
 
 def line_style(number: int) -> dict[str, str]:
-    """Colour and dashes of the line of the run of this number, counted from 0, as :func:`draw_charts` draws it."""
+    """Color and dashes of the line of the run of this number, counted from 0, as :func:`draw_charts` draws it."""
     style = _STYLES[number % len(_STYLES)]
     return {'stroke': _VARIABLES[style['color']], 'dashes': _DASHES[style['linestyle']]}
 
@@ -113,7 +113,7 @@ def _draw(curves: Sequence[Points], x_name: str, title: str, inches: tuple[float
 
 
 def to_svg(figure: Figure, title: str) -> str:
-    """The figure for a page: letters as text, colours by the page's names, the same bytes for the same runs."""
+    """The figure for a page: letters as text, colors by the page's names, the same bytes for the same runs."""
     content = io.StringIO()
     metadata = {'Title': title, **dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))}
     options: Any = {'svg.hashsalt': 'mmcell', 'svg.fonttype': 'none', 'font.sans-serif': ['DejaVu Sans']}

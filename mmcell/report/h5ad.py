@@ -15,11 +15,11 @@ from mmcell.report.parquet import read_classes, read_groups
 
 
 def table_to_h5ad(table: str | Path, out: str | Path) -> Path:
-    """Write the cells of a table, a row a cell.
+    """Write the cells of a table, one row per cell.
 
     `X` holds the measurements, float32, NaN where microns per pixel are not known; `obs` image, class, score and the
-    probabilities; `obsm['spatial']` the centres as x and y in microns. Where microns per pixel are not known of every
-    cell, centres are in pixels, a warning says so, and `uns['spatial_unit']` is 'pixel' instead of 'micrometer'.
+    probabilities; `obsm['spatial']` the centers as x and y in microns. Where microns per pixel are not known of every
+    cell, centers are in pixels, a warning says so, and `uns['spatial_unit']` is 'pixel' instead of 'micrometer'.
 
     Args:
         table: From :class:`mmcell.report.parquet.CellTable`.
@@ -45,7 +45,7 @@ def table_to_h5ad(table: str | Path, out: str | Path) -> Path:
     centres = cells[['centroid_x', 'centroid_y']].to_numpy()
     microns = np.sqrt(cells['area_um2'] / cells['area']).to_numpy()
     if not (known := bool(np.isfinite(microns).all())):
-        warnings.warn(f'{out}: microns per pixel are not known of all cells: centres are in pixels', stacklevel=2)
+        warnings.warn(f'{out}: microns per pixel are not known of all cells: centers are in pixels', stacklevel=2)
     measured = [name for name in cells.columns if name.removesuffix('_um2').removesuffix('_um') in NAMES]
     measured = [name for name in measured if not name.startswith('centroid')]
     described = ['id', 'image', 'class', 'score', *(name for name in cells.columns if name.startswith('probability'))]

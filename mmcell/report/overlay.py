@@ -91,7 +91,7 @@ def draw_file(
         path: The image.
         cells: Its cells.
         truth: Drawn on a second panel, left of the first.
-        channel_order: Order of the colours in the file.
+        channel_order: Order of the colors in the file.
         title: Written above.
 
     Raises:
@@ -120,9 +120,9 @@ def write_overlays(
     truth: str | Path | None = None,
     max_images: int | None = None,
 ) -> list[Path]:
-    """Write one PNG an image with the cells that were found, each outlined once.
+    """Write one PNG per image with the cells that were found, each outlined once.
 
-    They are called as :func:`mmcell.io.output_names.unique_stems` says.
+    They are named by :func:`mmcell.io.output_names.unique_stems`.
 
     Args:
         results: Result dicts.
@@ -131,7 +131,7 @@ def write_overlays(
         out_dir: Folder to write to.
         score_thr: Lowest score that is drawn.
         truth: COCO json with annotations of the same images; drawn beside the prediction.
-        max_images: Draw the first so many images; None draws all.
+        max_images: How many images are drawn, the first ones; None draws all.
 
     Returns:
         The paths, in the order of the image ids.
@@ -157,7 +157,7 @@ def _outline(large: NDArray[np.uint8], cells: Cells, scale: float) -> NDArray[np
     rings = []
     for outlines, label in zip(smooth_rings(cells.masks), cells.labels.tolist()):
         for ring in outlines:
-            # cv2's coordinates are pixel centres.
+            # cv2's coordinates are pixel centers.
             points = ring / 2 * scale - 0.5
             rings.append((np.round(points * 2**_SHIFT).astype(np.int32), class_colour(label)))
     for points, colour in rings if scale >= 1 else ():  # halos would cover shrunk cells

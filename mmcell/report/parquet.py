@@ -36,7 +36,7 @@ _POWERS = {'area': 2} | dict.fromkeys(
 class CellTable:
     """A Parquet file that grows image by image; to be used with `with`, after which the file is there.
 
-    A row a cell: `image`, the columns of :meth:`mmcell.structures.cells.Cells.columns` and of
+    One row per cell: `image`, the columns of :meth:`mmcell.structures.cells.Cells.columns` and of
     :func:`mmcell.report.measurements.measure`, those of :func:`mmcell.report.measurements.in_microns`, empty where
     microns per pixel are not known, and `outline`, the exact outline in pixels of the image as WKB (y points down).
     The classes stand in the file's meta data under `classes`.

@@ -32,7 +32,7 @@ def table_to_geojson(
     Args:
         table: From :class:`mmcell.report.parquet.CellTable`; all its rows are taken for one image.
         out: The file. Where there are more cells than `max_cells`, `<out>_1.geojson`, `<out>_2.geojson` and so on.
-        classes: Names of the classes, which their colours depend on.
+        classes: Names of the classes, which their colors depend on.
         max_cells: Cells of a file.
 
     Returns:

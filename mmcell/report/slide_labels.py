@@ -21,7 +21,7 @@ _TILE = 512
 def table_to_labels(table: str | Path, out: str | Path, size: tuple[int, int], mpp: float | None) -> Path:
     """Write the ids of cells as a tiled BigTIFF (OME-TIFF) of uint32, with levels down to one tile; 0 is background.
 
-    A pixel of any level has the id of the cell in whose outline its centre lies. Memory grows with the width of the
+    A pixel of any level has the id of the cell in whose outline its center lies. Memory grows with the width of the
     slide only.
 
     Args:

@@ -37,8 +37,8 @@ def write_slide_page(
 ) -> list[Path]:
     """Write `out/cells.html`, the folder `cells_files` that it loads cells and pixels from, and `density.png`.
 
-    Seen from afar, the page shows the density of cells; from nearby, their outlines, of 2048 x 2048 pixels a file. The
-    slide lies below, in JPEG tiles of several levels; where it has more than 2^29 pixels, the finest of them is a
+    Seen from afar, the page shows the density of cells; from nearby, their outlines, in files of 2048 x 2048 pixels.
+    The slide lies below, in JPEG tiles of several levels; where it has more than 2^29 pixels, the finest of them is a
     half, a quarter, … of its resolution. The page opens from a disk as from a server, and fetches nothing from
     elsewhere.
 

@@ -137,7 +137,7 @@ class Cells:
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
-        """Mean x and y of the pixels of each cell, (N, 2); the first pixel spans 0 to 1, so its centre is at 0.5."""
+        """Mean x and y of the pixels of each cell, (N, 2); the first pixel spans 0 to 1, so its center is at 0.5."""
         return centroids(self.masks) + 0.5
 
     def counts(self) -> dict[str, int]:
@@ -179,7 +179,7 @@ class Cells:
         return to_polygons(self.masks)
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The cells as a table, a name and N values a column, as pandas, polars and pyarrow take it.
+        """The cells as a table, a name and N values for each column, as pandas, polars and pyarrow take it.
 
         `id` (i + 1 as in :meth:`label_map`), `class`, `score`, `area`, `centroid_x` and `centroid_y`, the box as `x1`,
         `y1`, `x2`, `y2`, and `probability: <class>` of each class and of none of these.
@@ -204,10 +204,10 @@ class Cells:
         return {f'probability: {name}': p for name, p in zip((*self.classes, NO_CLASS), self.probabilities.T)}
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """:meth:`columns` as a pandas table, a row a cell.
+        """:meth:`columns` as a pandas table, one row per cell.
 
         Raises:
-            ImportError: If pandas is not installed; mmcell itself does without it.
+            ImportError: If pandas is not installed; mmcell itself does not need it.
         """
         import pandas
 
@@ -219,7 +219,7 @@ class Cells:
         colours: Sequence[Sequence[int]] | None = None,
         measurements: Mapping[str, ArrayLike] | None = None,
     ) -> dict[str, Any]:
-        """A FeatureCollection that QuPath (0.4 and newer) opens: a detection a cell, ready for JSON.
+        """A FeatureCollection that QuPath (0.4 and newer) opens: one detection per cell, ready for JSON.
 
         Args:
             name: Of the image. Together with the cell's number it makes the feature's UUID.

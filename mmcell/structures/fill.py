@@ -1,7 +1,7 @@
 """Fill outlines: from polygons to runs, exactly, of all cells of an image at once and without a bitmap.
 
 Coordinates are pixel edges: pixel (x, y) covers the square from (x, y) to (x + 1, y + 1), and belongs to an outline if
-its centre, (x + 0.5, y + 0.5), lies within. So the polygons of :mod:`mmcell.structures.outlines` give back the very
+its center, (x + 0.5, y + 0.5), lies within. So the polygons of :mod:`mmcell.structures.outlines` give back the very
 pixels that they were traced from.
 """
 
@@ -27,9 +27,9 @@ _CHUNK = 2**18
 def fill_polygons(outlines: Sequence[Sequence[Polygon]], size: tuple[int, int], max_crossings: int = 2**24) -> Runs:
     """Fill the outlines of N cells, each of one or several polygons.
 
-    A centre lies within a ring if a ray from it crosses the ring an odd number of times (even-odd rule); within a
+    A center lies within a ring if a ray from it crosses the ring an odd number of times (even-odd rule); within a
     polygon if it lies within the exterior and within no hole; within a cell if it lies within one of its polygons. Of a
-    centre that lies on a line just one of two cells that share the line takes the pixel.
+    center that lies on a line just one of two cells that share the line takes the pixel.
 
     Args:
         outlines: Polygons of each cell; a polygon without a ring, or a ring of less than three corners, is empty.
@@ -66,7 +66,7 @@ def fill_shapes(shapes: NDArray[np.object_], size: tuple[int, int]) -> Runs:
 
 
 def fill_circle(centre: tuple[float, float], radius: float, size: tuple[int, int]) -> Runs:
-    """Fill one circle: the pixels whose centres are no further away than the radius.
+    """Fill one circle: the pixels whose centers are no further away than the radius.
 
     Args:
         centre: x and y.

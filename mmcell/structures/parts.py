@@ -38,7 +38,7 @@ class Pieces:
 def find_parts(masks: Runs) -> Pieces:
     """Split masks into their 4-connected parts: pixels that meet at a corner only are apart."""
     owners, columns, tops, bottoms = split_columns(masks)
-    # Masks far apart from each other on one line, column after column, so that one search finds all neighbours.
+    # Masks far apart from each other on one line, column after column, so that one search finds all neighbors.
     height, width = masks.size
     base = (owners * (width + 2) + columns) * height
     pieces = Runs(base + tops, base + bottoms, np.arange(len(base) + 1), (height, (width + 2) * len(masks)))

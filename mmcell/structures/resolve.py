@@ -152,7 +152,7 @@ def take_once(masks: Runs, max_taken: float = 1.0) -> tuple[NDArray[np.int64], R
     Returns:
         Indices of the masks that stay, ascending, (K,), and what each of them keeps.
     """
-    # Between two neighbouring edges all pixels are covered by the same masks.
+    # Between two neighboring edges all pixels are covered by the same masks.
     edges, places = _unique(np.concatenate([masks.starts, masks.ends]))
     lengths = np.diff(edges)
     # The pieces between edges that each run is made of.
@@ -182,7 +182,7 @@ def take_once(masks: Runs, max_taken: float = 1.0) -> tuple[NDArray[np.int64], R
     owned = owned[np.argsort(taken_by[owned], kind='stable')]
     kept, index = np.unique(taken_by[owned], return_inverse=True)
     starts, ends = edges[owned], edges[owned + 1]
-    # Neighbouring pieces of one mask become one run again.
+    # Neighboring pieces of one mask become one run again.
     apart = (starts[1:] != ends[:-1]) | (index[1:] != index[:-1])
     begins, stops = np.ones((2, len(owned)), dtype=bool)
     begins[1:], stops[:-1] = apart, apart

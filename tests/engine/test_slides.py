@@ -196,11 +196,11 @@ def test_what_the_model_learned_at(image, path, tmp_path):
 
 def test_words_on_resolution(path, tmp_path):
     for model, options, words in (
-        (Model(mpp=0.5), dict(mpp=0.51), 'as the model learned'),
+        (Model(mpp=0.5), dict(mpp=0.51), 'as in the training'),
         (Model(mpp=0.5), dict(), 'warning: the slide does not say'),
         (Model(), dict(mpp=0.5), 'warning: the model does not say'),
-        (Model(mpp=0.25), dict(mpp=0.5, level=0), 'warning: the model learned at 0.25'),
-        (Model(), dict(mpp=0.5, trained_mpp=0.5), 'as the model learned'),
+        (Model(mpp=0.25), dict(mpp=0.5, level=0), 'warning: trained at 0.25'),
+        (Model(), dict(mpp=0.5, trained_mpp=0.5), 'as in the training'),
     ):
         with Slide(path, mpp=options.get('mpp')) as slide:
             assert words in choose_view(slide, model, SlideOptions(**options)).note

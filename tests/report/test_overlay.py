@@ -62,7 +62,7 @@ def test_truth_beside_prediction(dataset, tmp_path):
     assert [path.name for path in alone] == [f'train_{number}_image.png' for number in (1, 2, 3)]
     narrow, wide = (cv2.imread(str(paths[0])) for paths in (alone, beside))
     assert wide.shape[1] == 2 * narrow.shape[1] - 16
-    # The one cell of class 2 (neutrophil) in the truth was predicted as another class: its colour is on the left only.
+    # The one cell of class 2 (neutrophil) in the truth was predicted as another class: its color is on the left only.
     middle = wide.shape[1] // 2
     colour = class_colour(2)[::-1]
     assert count(wide[:400, :middle], colour) > 20 + count(wide[:320, middle:], colour)

@@ -136,7 +136,7 @@ def test_label_map_of_a_slide(drawn):
         assert [level.shape for level in levels] == [(-(-701 // 2**k), -(-403 // 2**k)) for k in range(2)]
         np.testing.assert_array_equal(levels[0].asarray(), labels)
         for k, level in enumerate(levels[1:], start=1):
-            # The centre of each pixel is a corner of four of the largest level: these agree but for the rims of cells.
+            # The center of each pixel is a corner of four of the largest level: these agree but for the rims of cells.
             corner = slice(2 ** (k - 1), None, 2**k)
             four = np.stack([np.roll(labels, (dy, dx), (0, 1))[corner, corner] for dy in (0, 1) for dx in (0, 1)])
             same = (four == four[0]).all(axis=0)

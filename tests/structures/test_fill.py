@@ -1,4 +1,4 @@
-"""Filled polygons against one pixel centre after the other, and against the masks that they were traced from."""
+"""Filled polygons against one pixel center after the other, and against the masks that they were traced from."""
 
 from itertools import pairwise
 
@@ -31,7 +31,7 @@ def is_within(ring, x: float, y: float) -> bool:
 
 
 def by_hand(polygons, size) -> np.ndarray:
-    """A centre lies in a cell if it lies in an exterior of it and in no hole of that."""
+    """A center lies in a cell if it lies in an exterior of it and in no hole of that."""
     mask = np.zeros(size, dtype=bool)
     for y, x in np.ndindex(size):
         point = x + 0.5, y + 0.5
@@ -48,7 +48,7 @@ def as_arrays(polygons):
 
 @st.composite
 def outlines(draw):
-    """Cells of polygons with holes: corners on pixel edges, on centres, and anywhere; most cross themselves."""
+    """Cells of polygons with holes: corners on pixel edges, on centers, and anywhere; most cross themselves."""
     grid = draw(st.sampled_from([1, 2, 3, 100]))
     corner = st.tuples(*[st.integers(-3 * grid, 12 * grid).map(lambda value: value / grid)] * 2)
     ring = st.lists(corner, min_size=1, max_size=7)
@@ -82,7 +82,7 @@ def test_traced_masks_come_back(plane):
 
 
 def test_cells_that_share_a_line_share_no_pixel_and_leave_none():
-    """Two halves of a square, cut along lines through pixel centres."""
+    """Two halves of a square, cut along lines through pixel centers."""
     square = [(0, 0), (8, 0), (8, 8), (0, 8)]
     for a, b in [((0, 0), (8, 8)), ((0.5, 0), (7.5, 8)), ((8, 0), (0, 8)), ((4.5, 0), (4.5, 8)), ((0, 3.5), (8, 3.5))]:
         sides = {

@@ -116,8 +116,8 @@ def test_a_slide_among_images(work, tool):
     arguments = ('tiled.py', 'fold0.pth', 'mixed', '--out', 'out', '--score-thr', '0.1', '--trained-mpp', '0.4')
     outcome = tool('infer', *arguments)
     assert outcome.status == 0, outcome.err
-    assert 'slide.svs: 0.5 microns a pixel, resampled to the 0.4 that the model learned at' in outcome.out
-    assert 'warning: the model learned at 0.4 microns a pixel; 1 of 2 images, which do not say theirs' in outcome.out
+    assert 'slide.svs: 0.5 microns per pixel, resampled to the 0.4 of the training' in outcome.out
+    assert 'warning: trained at 0.4 microns per pixel; 1 of 2 images, which do not say theirs' in outcome.out
     summary = json.loads(Path('out/slides/slide/summary.json').read_text())
     assert summary['total'] > 5 and summary['predicted at'] == 0.4
     assert len(json.loads(Path('out/slides/slide/cells.geojson').read_text())['features']) == summary['total']
