@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from mmcell.config import title
 from mmcell.errors import InputError
@@ -95,7 +96,8 @@ def name_classes(config: Config, path: str | Path, content: Mapping[str, Any]) -
         f'{path}: names no classes: they are {numbered[0]}{f" to {numbered[-1]}" if count > 1 else ""}; '
         'to name them, set test_dataloader.dataset.metainfo.classes in the config'
     )
-    warnings.warn(text, stacklevel=2)
+    if is_main_process():
+        warnings.warn(text, stacklevel=2)
     return numbered
 
 

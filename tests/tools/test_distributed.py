@@ -261,6 +261,7 @@ def test_slides(folder, weights, tmp_path, tool):
     outcome = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=HANGS)
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stdout.count('wrote cells.parquet, cells.geojson') == 3
+    assert outcome.stderr.count('names no classes') == 1
     one, two = (
         {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob('*.*')) if path.is_file()}
         for out in (tmp_path / 'one', tmp_path / 'two')
