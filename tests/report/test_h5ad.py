@@ -43,7 +43,7 @@ def test_all_that_the_table_holds(table, tmp_path):
 def test_without_microns(table, tmp_path):
     with CellTable(table, CLASSES) as cells:
         cells.add('a.png', Cells.from_label_map(np.ones((4, 6), int), [0], CLASSES))
-    with pytest.warns(UserWarning, match='centres are in pixels'):
+    with pytest.warns(UserWarning, match='centers are in pixels'):
         (path,) = export_table(table, tmp_path / 'out', 'h5ad')
     found = anndata.read_h5ad(path)
     assert found.obsm['spatial'].tolist() == [[3, 2]] and found.uns['spatial_unit'] == 'pixel'
