@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 import tifffile
@@ -19,6 +20,9 @@ from mmcell.cli.command import run
 pytest_plugins = ['tests.coco_cases', 'tests.small_dataset']
 
 ROOT = Path(__file__).resolve().parents[1]
+# How busy a machine is tells nothing about what is tested.
+hypothesis.settings.register_profile('any', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('any')
 
 
 def pytest_collection_finish() -> None:
