@@ -114,9 +114,13 @@ def judge(args: argparse.Namespace, out: Path, peaks: list[int], done: list[int]
 
 
 def journalled(out: Path) -> int:
-    """How many images are done so far: lines of the journal, but its first."""
+    """How many images are done so far: a line of the journal each, but its first.
+
+    An image has two if a kill came between its line and its picture: it was done again.
+    """
     path = out / JOURNAL_NAME
-    return max(path.read_bytes().count(b'\n') - 1, 0) if path.is_file() else 0
+    lines = path.read_bytes().split(b'\n')[1:-1] if path.is_file() else []
+    return len({line.partition(b',')[0] for line in lines})  # {"number":7
 
 
 def peak_mb(process: int) -> int:
