@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
 import glob
 import hashlib
 import json
@@ -272,11 +273,18 @@ def parse_json(where: str | Path, data: bytes) -> Any:
     Raises:
         InputError: If it is none.
     """
+    # Garbage is collected later: deep in a file that nests without end, whatever is finalized would fail too, and print
+    # so. It is also faster.
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         reason = str(error)[:200]
         raise InputError(where, f'is not valid JSON ({reason})', 'write it again or restore it') from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def relative_name(name: Any) -> PurePosixPath:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from mmcell.errors import InputError
 from mmcell.io import files
 from mmcell.io.files import atomic_path, locked, remove_leftovers, replace_folder
 
@@ -124,3 +128,32 @@ def test_a_lock_goes_with_the_process_that_holds_it(tmp_path):
                 assert path.read_text().startswith(f'process {os.getpid()} on ')
     finally:
         os.killpg(child, signal.SIGKILL)
+
+
+class _Finalized:
+    """In a cycle with itself, so that only the garbage collector finds it."""
+
+    def __init__(self, heights: list[int]) -> None:
+        self.itself, self.heights = self, heights
+
+    def __del__(self) -> None:
+        self.heights.append(len(inspect.stack(0)))
+
+
+def test_no_garbage_is_collected_deep_in_a_file_that_nests_without_end(monkeypatch):
+    """What is finalized there runs into the same limit, and Python prints so on standard error."""
+    heights, unraisable, usual = [], [], gc.get_threshold()
+    monkeypatch.setattr(sys, 'unraisablehook', unraisable.append)
+    gc.collect()
+    try:
+        # Some of them let a collection fall where the limit is near.
+        for threshold in range(700, 1000, 5):
+            gc.set_threshold(threshold)
+            _Finalized(heights)
+            with pytest.raises(InputError, match='is not valid JSON'):
+                files.parse_json('a.json', b'[' * 10**5)
+    finally:
+        gc.set_threshold(*usual)
+    assert gc.isenabled() and not unraisable
+    gc.collect()
+    assert len(heights) == 60
