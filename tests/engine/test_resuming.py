@@ -86,8 +86,10 @@ def test_the_optimizer_of_the_checkpoint():
         for mine, theirs in ((ADAMW, other), (other, ADAMW)):
             (error,), lines = compare(mine, trained(theirs))
             assert not lines and f'another optimizer than {mine["type"]}' in str(error) and 'load_from' in str(error)
-    # Adam and AdamW have the same state, and differ in a setting that the state brings along.
-    assert 'decoupled_weight_decay' in compare(ADAMW, trained(dict(ADAMW, type='Adam')))[1][0]
+    # Adam and AdamW have the same state; since torch 2.7 they differ in a setting that the state brings along.
+    adam = trained(dict(ADAMW, type='Adam'))
+    tells = 'decoupled_weight_decay' in adam['optimizer']['param_groups'][0]
+    assert ['decoupled_weight_decay' in line for line in compare(ADAMW, adam)[1]] == [True] * tells
     content = trained(ADAMW)
     content['optimizer']['param_groups'][0]['params'].pop()
     assert 'state of 1 weights in 1 groups, not of 2 in 1' in str(compare(ADAMW, content)[0][0])
