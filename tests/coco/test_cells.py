@@ -6,6 +6,7 @@ import pytest
 from mmcell.coco.cells import cells_of, true_cells
 from mmcell.coco.truth import load_truth
 from mmcell.errors import InputError
+from mmcell.structures.rle import encode_label_map
 
 
 def test_cells_of_every_image_in_the_order_of_the_images(coco, annotation, result):
@@ -25,6 +26,26 @@ def test_cells_of_every_image_in_the_order_of_the_images(coco, annotation, resul
     assert [len(cells) for cells in above.values()] == [1, 0, 1]
     voted = dict(cells_of(results, content['images'], content['categories'], 0.4, way='votes'))
     np.testing.assert_allclose(voted[1].scores, [0.9])
+
+
+def test_what_a_model_hardly_outlines_is_no_cell(coco):
+    content = coco([])
+    pixels = np.zeros((40, 50), np.uint8)
+    pixels[5:15, 5:15], pixels[20, 20:23], pixels[23, 20:23] = 1, 2, 3
+    masks = encode_label_map(pixels).rles
+    scores = dict(image_id=1, category_id=1, score=0.9, probabilities=[0.9, 0.0, 0.1])
+    results = [
+        {**scores, 'bbox': [5, 5, 10, 10], 'segmentation': masks[0]},
+        {**scores, 'bbox': [15, 18, 10, 3.1], 'segmentation': masks[1]},
+        {**scores, 'bbox': [15, 18, 10, 3.0], 'segmentation': masks[2]},
+    ]
+    (_, cells), *_ = cells_of(results, content['images'], content['categories'])
+    assert sorted(cells.masks.areas) == [3, 100]  # a tenth of the box is enough
+    # Of other results it is not known what their boxes mean.
+    for one in results:
+        del one['probabilities']
+    (_, cells), *_ = cells_of(results, content['images'], content['categories'])
+    assert sorted(cells.masks.areas) == [3, 3, 100]
 
 
 def test_images_are_resolved_one_at_a_time(coco, result, monkeypatch):
