@@ -17,6 +17,9 @@ from torch import Tensor
 from mmcell.errors import InputError
 from mmcell.models.box_grid import LARGEST, BoxGrid
 
+# Pairs of which an accelerator computes all: 64 MB of IoU. It does so sooner than it starts the kernels of a search.
+_ALL_PAIRS = 1 << 24
+
 
 class SparseAssignResult(AssignResult):
     """An ``AssignResult`` whose ``max_overlaps`` are found when they are read: no sampler of Mask R-CNN reads them."""
@@ -119,6 +122,9 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
             return super().assign(pred_instances, gt_instances, gt_instances_ignore, **kwargs)
         if self.perm_repeat_gt_cfg is not None:
             cells = perm_repeat_bboxes(cells, self.iou_calculator, self.perm_repeat_gt_cfg)
+        if crowds is None and _prefers_all_pairs(priors, cells):
+            largest, gt_inds = self._match_all(self.iou_calculator(cells, priors))
+            return SparseAssignResult(len(cells), gt_inds, lambda: largest, _labels(gt_inds, gt_instances.labels))
         grid = BoxGrid(priors)
         ignored = priors.new_zeros(len(priors), dtype=torch.bool)
         if crowds is not None:
@@ -128,9 +134,6 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
 
         least = self._lowest_threshold()
         overlaps, gt_inds = self._match(grid, cells, ignored if crowds is not None else None, least, len(priors))
-        labels = gt_inds.new_full((len(priors),), -1)
-        positive = (gt_inds > 0).nonzero()[:, 0]
-        labels[positive] = gt_instances.labels[gt_inds[positive] - 1]
 
         def find_max_overlaps() -> Tensor:
             with torch.no_grad():
@@ -139,7 +142,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
             overlaps[ignored] = -1
             return overlaps
 
-        return SparseAssignResult(len(cells), gt_inds, find_max_overlaps, labels)
+        return SparseAssignResult(len(cells), gt_inds, find_max_overlaps, _labels(gt_inds, gt_instances.labels))
 
     def _lowest_threshold(self) -> float:
         """IoU below which no pair changes an assignment."""
@@ -183,13 +186,29 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         if self.match_low_quality and self.min_pos_iou <= 0:
             self._match_lonely(highest, overlaps, low_quality)
 
-        gt_inds = torch.full_like(best, -1)
-        if isinstance(self.neg_iou_thr, float):
-            gt_inds[(overlaps >= 0) & (overlaps < self.neg_iou_thr)] = 0
-        else:
-            gt_inds[(overlaps >= self.neg_iou_thr[0]) & (overlaps < self.neg_iou_thr[1])] = 0
+        return overlaps, self._choose(overlaps, best, low_quality)
+
+    def _match_all(self, iou: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`_match`, from the IoU of K > 0 cells with all N boxes, (K, N), and without waiting for a device."""
+        overlaps, best = iou.max(dim=0)
+        # Where several cells have as much of a box, `max` may name any of them, MMDetection's on a CPU the first.
+        number = torch.arange(1, len(iou) + 1, device=iou.device)[:, None]
+        best = torch.where(iou == overlaps, number, len(iou) + 1).amin(dim=0) - 1
+        low_quality = torch.zeros_like(best)
+        if self.match_low_quality:
+            highest = iou.amax(dim=1, keepdim=True)
+            matched = (iou == highest) & (highest >= self.min_pos_iou)
+            if not self.gt_max_assign_all:
+                matched &= matched.cumsum(dim=1) == 1
+            low_quality = (matched * number).amax(dim=0)
+        return overlaps, self._choose(overlaps, best, low_quality)
+
+    def _choose(self, overlaps: Tensor, best: Tensor, low_quality: Tensor) -> Tensor:
+        """Number of each box's cell, (N,): 0 is the background, -1 neither; `low_quality` goes first, where not 0."""
+        low, high = self.neg_iou_thr if isinstance(self.neg_iou_thr, tuple) else (0, self.neg_iou_thr)
+        gt_inds = torch.where((overlaps >= low) & (overlaps < high), 0, torch.full_like(best, -1))
         gt_inds = torch.where(overlaps >= self.pos_iou_thr, best + 1, gt_inds)
-        return overlaps, torch.where(low_quality > 0, low_quality, gt_inds)
+        return torch.where(low_quality > 0, low_quality, gt_inds)
 
     def _match_lonely(self, highest: Tensor, overlaps: Tensor, low_quality: Tensor) -> None:
         """Give boxes to cells that overlap none, as a threshold of 0 or less asks: all have the largest IoU, 0 or -1.
@@ -211,6 +230,16 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
 def _boxes(boxes: Any) -> Tensor:
     """Corners, (N, 4), without the scores that proposals may carry."""
     return get_box_tensor(boxes)[..., :4]
+
+
+def _labels(gt_inds: Tensor, labels: Tensor) -> Tensor:
+    """Label of each box's cell, -1 without one."""
+    return torch.where(gt_inds > 0, labels[(gt_inds - 1).clamp(min=0)], -1)
+
+
+def _prefers_all_pairs(priors: Tensor, cells: Tensor) -> bool:
+    """Whether to look at all pairs rather than to search those that overlap."""
+    return priors.device.type != 'cpu' and len(priors) * len(cells) <= _ALL_PAIRS
 
 
 def _is_plain(boxes: Tensor, dtype: torch.dtype) -> bool:

@@ -14,7 +14,7 @@ from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
 from mmengine.structures import InstanceData
 
 from mmcell.errors import InputError
-from mmcell.models import box_grid
+from mmcell.models import box_grid, sparse_assigner
 from mmcell.models.box_grid import BoxGrid
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.structures.rle import encode_label_map
@@ -107,6 +107,9 @@ def test_assignments_are_equal(data, options):
     if data.draw(st.booleans()):
         priors, cells, crowds = (None if found is None else found.double() for found in (priors, cells, crowds))
     check_equal(priors, cells, crowds, **options)
+    with pytest.MonkeyPatch.context() as patch:  # as on an accelerator
+        patch.setattr(sparse_assigner, '_prefers_all_pairs', lambda *_: True)
+        check_equal(priors, cells, crowds, **options)
 
 
 @settings(max_examples=100, deadline=None)

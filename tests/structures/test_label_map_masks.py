@@ -15,6 +15,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from pycocotools import mask as coco_mask
 
+from mmcell.structures import roi_sampling
 from mmcell.structures.label_map_masks import LabelMapMasks
 
 SETTINGS = settings(deadline=None, max_examples=60)
@@ -251,6 +252,23 @@ def test_crop_and_resize(bitmaps, out_shape, data):
         assert isinstance(targets, BitmapMasks)
         assert targets.masks.dtype == expected.masks.dtype
         np.testing.assert_array_equal(targets.masks, expected.masks)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    bitmap_stacks(fewest=1, longest=60),
+    st.sampled_from([(7, 7), (28, 28)]),
+    st.sampled_from([1, 2000, 1 << 24]),
+    st.data(),
+)
+def test_crop_and_resize_as_on_an_accelerator(bitmaps, out_shape, chunk, data):
+    boxes, inds = data.draw(boxes_on(bitmaps))
+    expected = stock(bitmaps).crop_and_resize(boxes, out_shape, inds, 'cpu', binarize=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roi_sampling, '_alike', roi_sampling._padded)
+        patch.setattr(roi_sampling, '_LARGE_CHUNK', chunk)
+        targets = ours(bitmaps).crop_and_resize(boxes, out_shape, inds, 'cpu', binarize=False)
+    np.testing.assert_array_equal(targets.masks, expected.masks)
 
 
 def test_crop_and_resize_far_from_the_origin_and_in_chunks():
