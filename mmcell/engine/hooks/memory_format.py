@@ -19,8 +19,8 @@ class ChannelsLastHook(Hook):
     are the same but for the last bits of sums; checkpoints load into models of either layout, and predict contiguously.
     The RoI extractor of the model has to take any layout, as
     :class:`mmcell.models.dense_roi_extractor.DenseRoIExtractor` does: with another one the model stays as it is. So it
-    does on accelerators, where nobody has measured, and in several processes: what synchronises their gradients has
-    been told another layout.
+    does on accelerators, where a step took as long either way (H100, docs/performance.md), and in several processes:
+    what synchronises their gradients has been told another layout.
     """
 
     def before_train(self, runner: Runner) -> None:
