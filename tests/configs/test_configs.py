@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from torch.nn import ModuleList
 
 import mmcell  # noqa: F401  registers
-from mmcell.config import diff_configs, load_config
+from mmcell.config import load_config
 from mmcell.errors import InputError
 from mmcell.preflight.model import build_model
 
