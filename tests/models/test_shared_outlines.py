@@ -38,6 +38,7 @@ def test_results_are_those_of_one_outline_per_detection(tiny_mask_rcnn, build, c
     for head in heads:
         head.reg_class_agnostic = True
     config.roi_head.mask_head.class_agnostic = agnostic
+    config.test_cfg.rpn.max_per_img = 40  # views of thousands of detections take a minute
     config.test_cfg.rcnn.update(score_thr=0.001, max_per_img=-1)
     models = []
     for kind in (f'{"Cascade" if cascade else "Standard"}RoIHead', f'Dense{"Cascade" if cascade else ""}RoIHead'):
