@@ -66,7 +66,8 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
     ``MaxIoUAssigner`` computes the IoU of all boxes with all cells, 160,000 anchors times 1000 cells for an image of
     800 x 800 pixels, several times over. Here only those pairs are computed whose IoU can reach the lowest of the
     thresholds, since no other changes an assignment. All numbers are the same to the last bit, ``max_overlaps``
-    too; they need all pairs that overlap, and so are found when they are read.
+    too; they need all pairs that overlap, and so are found when they are read. An accelerator compares all pairs if
+    there are no more than 16 million.
 
     Arguments are those of ``MaxIoUAssigner``. ``gpu_assign_thr`` is ignored: memory does not grow with the cells, so
     nothing has to move to the CPU. Boxes in half precision or with coordinates that are not finite are left to
